@@ -1,0 +1,1 @@
+"""pika programs without a broker."""
