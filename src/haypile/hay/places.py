@@ -1,0 +1,64 @@
+"""Directories that are ours alone.
+
+Owns: the check that a state directory is safe to use, and its making.
+Must not know: what lies in it.
+
+A directory that exists is used only if it is ours, is no symlink and is closed to others.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from haypile.hay.errors import UnusableDirectory
+
+
+def check_private(path: Path, base: Path | None = None) -> os.stat_result:
+    """Refuse ``path`` unless it is a directory of ours, mode 0700, no symlink.
+
+    With ``base``, an ancestor of it, the same goes for every directory from ``base`` down.
+    Returns the state of ``path``. Raises ``UnusableDirectory``: it names the path and says what to do.
+    """
+    if base is not None and path != base:
+        if base not in path.parents:
+            raise ValueError(f"{path} does not lie in {base}")
+        check_private(path.parent, base)
+    try:
+        state = os.lstat(path)
+    except OSError as error:
+        raise UnusableDirectory(f"cannot use {path}: {error.strerror}") from error
+    if stat.S_ISLNK(state.st_mode):
+        raise UnusableDirectory(f"{path} is a symbolic link; remove it, or set HAYPILE_DIR to a directory")
+    if not stat.S_ISDIR(state.st_mode):
+        raise UnusableDirectory(f"{path} is not a directory; remove it, or set HAYPILE_DIR to a directory")
+    if state.st_uid != os.geteuid():
+        raise UnusableDirectory(
+            f"{path} belongs to user {state.st_uid}, not to user {os.geteuid()}; "
+            "remove it, or set HAYPILE_DIR to a directory of your own"
+        )
+    if state.st_mode & 0o077:
+        raise UnusableDirectory(
+            f"{path} is open to other users (mode {stat.S_IMODE(state.st_mode):04o}); "
+            f"check what is in it, then: chmod 700 {path}"
+        )
+    return state
+
+
+def make_private(path: Path) -> None:
+    """Make ``path`` and what is missing above it, mode 0700, unless it exists.
+
+    Raises ``UnusableDirectory`` when it cannot be made or what exists is not ours alone.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        check_private(path)
+    except FileNotFoundError:
+        make_private(path.parent)
+        make_private(path)
+    except OSError as error:
+        raise UnusableDirectory(
+            f"cannot make {path}: {error.strerror}; set HAYPILE_DIR to a directory you may write to"
+        ) from error
