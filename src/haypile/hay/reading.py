@@ -36,31 +36,54 @@ _body_key = BODY.pack
 _unpack_count = COUNT.unpack
 
 
+#: Stands for a transaction that is just beginning.
+PENDING = object()
+
+
 class ReadTxn:
     """A consistent view of the store. From ``Hay.read()``; use it as a context manager."""
 
-    __slots__ = ("_get", "_hay", "_spare", "_txn")
+    __slots__ = ("_get", "_hay", "_txn", "spare")
 
     _get: Any
 
     def __init__(self, hay: Hay, *, spare: bool = False) -> None:
         self._hay = hay
+        #: None: not open. PENDING: about to be, so a fork waits.
         self._txn: Any = None
-        self._spare = spare
+        #: Whether it is the one that reuses its reader slot.
+        self.spare = spare
 
     def __enter__(self) -> ReadTxn:
-        self._txn = txn = self._hay.begin_read(self._spare)
+        self._txn = PENDING
+        try:
+            self._txn = txn = self._hay.begin_read(self)
+        except BaseException:
+            self._txn = None
+            self._hay.end_read(self)
+            raise
         self._get = txn.get
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        txn = self._txn
+        self._txn.abort()
         self._txn = self._get = None
-        txn.abort()
-        if self._spare:
-            self._hay.spare_reads.append(self)
+        self._hay.end_read(self)
+
+    @property
+    def active(self) -> bool:
+        """Whether it is open, or about to be."""
+        return self._txn is not None
+
+    def wait(self) -> None:
+        """It is not about to be open after all: a fork may go on."""
+        self._txn = None
+
+    def go_on(self) -> None:
+        """It is about to be open."""
+        self._txn = PENDING
 
     # -- topology rows ------------------------------------------------------------------------
 

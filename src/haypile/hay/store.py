@@ -13,8 +13,8 @@ Why it is done this way (each was measured):
 * A kill while an environment is made leaves it unopenable for ever, so it is made in a temporary
   directory and renamed.
 * No ``writemap``: it dies by SIGBUS on a full tmpfs. The map is huge, the real space is what counts.
-* Beside a writing thread a fork is safe when the write lock is held across it and the child closes
-  the environment and opens its own at its first use.
+* LMDB may not be taken across a fork: the write lock is held across it, and the environment is
+  closed before it, to be opened again by parent and child at their next use.
 * Killed readers pin old pages until ``reader_check()``: done at opening, when room is short and
   whenever a session died.
 
@@ -35,7 +35,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+from urllib.parse import quote
 
 import lmdb
 
@@ -55,6 +56,9 @@ MAP_SIZE_LEAST = 1 << 26
 #: Processes (and threads reading at the same time) per vhost; 64 bytes each.
 MAX_READERS = 1024
 
+#: Seconds a fork waits for other threads' reads to end.
+FORK_PATIENCE = 0.5
+
 _registry: dict[tuple[int, int], Hay] = {}
 _registry_lock = threading.Lock()
 
@@ -66,13 +70,16 @@ class Hay:
     the docs are for the other modules of this package.
     """
 
-    begin: Callable[..., Any]
+    #: LMDB's begin(db, parent, write); None while the environment is closed.
+    begin: Callable[..., Any] | None
+    nonce: bytes
 
     def __init__(self, directory: Path, key: tuple[int, int], create: bool) -> None:
         self.directory = directory
         self._key = key
         self._users = 0
         self._env: Any = None
+        self.begin = None
         self._depth = 0
         self.db_rows: Any = None
         self.db_log: Any = None
@@ -82,16 +89,22 @@ class Hay:
         self._lock_fd = _open_lock(directory / "lock", create)
         self.lock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX)
         self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_UN)
-        self._writer = WriteTxn(self)
-        self.spare_reads: list[ReadTxn] = [ReadTxn(self, spare=True)]
+        self._renew_transactions()
         try:
             with self.exclusive():
                 self._open_store(create)
         except BaseException:
-            if self._env is not None:
-                self._env.close()
+            self._close_env()
             os.close(self._lock_fd)
             raise
+
+    def _renew_transactions(self) -> None:
+        self._writer = WriteTxn(self)
+        spare = ReadTxn(self, spare=True)
+        #: The spare one while it is not in use.
+        self._spare_reads = [spare]
+        #: Every read transaction that is open or may be.
+        self._readers = [spare]
 
     # -- opening and closing ------------------------------------------------------------------
 
@@ -121,15 +134,15 @@ class Hay:
             if self._users or _registry.get(self._key) is not self:
                 return
             del _registry[self._key]
-            self.begin = self._closed
+            self._close_env()
             self.gates.close()
-            if self._env is not None:
-                self._env.close()
-                self._env = None
             os.close(self._lock_fd)
 
-    def _closed(self, *_: Any) -> NoReturn:
-        raise HayClosed(f"the store in {self.directory} was closed")
+    def _close_env(self) -> None:
+        self.begin = None
+        env, self._env = self._env, None
+        if env is not None:
+            env.close()
 
     def _open_store(self, create: bool) -> None:
         """Under the file lock: open the environment, made if need be, and the gate page."""
@@ -144,7 +157,7 @@ class Hay:
         own = self._read_own()
         if own[BOOT_ROW] != _boot_id():
             LOGGER.info("%s is left from before the last boot: starting anew", place)
-            self._env.close()
+            self._close_env()
             os.rename(place, self.directory / f".hay.{secrets.token_hex(8)}")
             self._open_store(create)
             return
@@ -202,7 +215,7 @@ class Hay:
         self.begin = env.begin
 
     def _read_own(self) -> dict[bytes, bytes]:
-        txn = self.begin()
+        txn = self._env.begin()
         try:
             return {key: txn.get(key) for key in (NONCE_ROW, BOOT_ROW, OFFSET_ROW, VERSION_ROW, USED_ROW)}
         finally:
@@ -225,9 +238,28 @@ class Hay:
     def read(self) -> ReadTxn:
         """A consistent view of the store, for a ``with`` block."""
         try:
-            return self.spare_reads.pop()
+            return self._spare_reads.pop()
         except IndexError:
-            return ReadTxn(self)
+            reader = ReadTxn(self)
+            self._readers.append(reader)
+            return reader
+
+    def count_now(self, queue: int) -> int:
+        """Ready messages of ``queue``, as last committed."""
+        with self.read() as txn:
+            return txn.count(queue)[0]
+
+    def set_aside(self, name: str, record: bytes) -> Path:
+        """Keep bytes that are no record in a file of their own, for a human; where they are."""
+        place = self.directory / "aside"
+        make_private(place)
+        path = place / f"{quote(name, safe='')[:100]}-{secrets.token_hex(8)}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, record)
+        finally:
+            os.close(fd)
+        return path
 
     def reader_check(self) -> int:
         """Free what killed processes were reading; how many there were."""
@@ -260,26 +292,55 @@ class Hay:
                 if not held:
                     self.unlock_file()
 
-    def begin_read(self, spare: bool) -> Any:
+    def begin_read(self, reader: ReadTxn) -> Any:
         """An LMDB read transaction; without the spare slot, one is taken under the file lock."""
-        try:
-            if spare:
-                return self.begin()
-            with self.exclusive():
-                return self.begin()
-        except lmdb.Error as error:
-            with self.exclusive():
+        begin = self.begin
+        if begin is not None and reader.spare:
+            try:
+                return begin()
+            except lmdb.Error as error:
+                with self.exclusive():
+                    return self.begin_anew(error, write=False)
+        reader.wait()
+        with self.exclusive():
+            reader.go_on()
+            begin = self.begin or self.reopen()
+            try:
+                return begin()
+            except lmdb.Error as error:
                 return self.begin_anew(error, write=False)
+
+    def end_read(self, reader: ReadTxn) -> None:
+        """``reader`` is done."""
+        if reader.spare:
+            self._spare_reads.append(reader)
+        else:
+            self._readers.remove(reader)
 
     def begin_anew(self, error: lmdb.Error, *, write: bool) -> Any:
         """Beginning failed: mend what can be mended and try once more. Under the file lock."""
-        if isinstance(error, lmdb.MapResizedError):
+        begin = self.begin
+        if begin is None or isinstance(error, lmdb.BadRslotError):
+            # A fork came in between.
+            begin = begin or self.reopen()
+        elif isinstance(error, lmdb.MapResizedError):
             self._env.set_mapsize(0)
         elif isinstance(error, lmdb.ReadersFullError):
             self._env.reader_check()
         else:
             raise error
-        return self.begin(None, None, write)
+        return begin(None, None, write)
+
+    def reopen(self) -> Callable[..., Any]:
+        """Open the environment again after a fork; under the file lock.
+
+        Raises ``HayClosed`` when nobody has the store open.
+        """
+        if not self._users:
+            raise HayClosed(f"the store in {self.directory} was closed")
+        self._open_env(self.directory / "hay")
+        assert self.begin is not None
+        return self.begin
 
     def refuse(self, error: lmdb.Error) -> None:
         """After a rollback: raise what ``error`` means to users of the store, if it means anything."""
@@ -288,25 +349,35 @@ class Hay:
             self._env.reader_check()
             raise OutOfRoom(f"no room left in {self.directory}: {error}") from error
 
-    def _begin_in_child(self, db: Any = None, parent: Any = None, write: bool = False) -> Any:
-        """``begin`` in a forked child until it has opened the environment itself."""
-        if write:
-            self._open_env(self.directory / "hay")
-        else:
-            with self.exclusive():
-                if self._env is None:
-                    self._open_env(self.directory / "hay")
-        return self.begin(db, parent, write)
+    # -- fork ---------------------------------------------------------------------------------
 
-    def _after_fork_in_child(self) -> None:
+    def before_fork(self) -> None:
+        """Close the environment, so that parent and child each open their own when they need it.
+
+        LMDB forbids to take an environment across a fork: a child that closes the inherited one
+        frees its parent's reader slots. A fork inside a transaction of the forking thread (a
+        signal handler's) leaves the environment open; the child then closes its copy, which
+        leaves the parent's transaction alone.
+        """
+        self.lock.acquire()
+        if self._env is None or self._depth or self._writer.active:
+            return
+        begin, self.begin = self.begin, None
+        deadline = time.monotonic() + FORK_PATIENCE
+        while any(reader.active for reader in list(self._readers)):
+            if time.monotonic() > deadline:
+                self.begin = begin
+                return
+            time.sleep(0.0002)
+        with self.exclusive():
+            self._close_env()
+
+    def after_fork_in_child(self) -> None:
+        """Nothing of the parent's transactions and locks is ours."""
         self.lock = threading.RLock()
         self._depth = 0
-        self.begin = self._begin_in_child
-        env, self._env = self._env, None
-        self._writer = WriteTxn(self)
-        self.spare_reads = [ReadTxn(self, spare=True)]
-        if env is not None:
-            env.close()
+        self._renew_transactions()
+        self._close_env()
 
 
 def _open_lock(path: Path, create: bool) -> int:
@@ -369,7 +440,7 @@ def _before_fork() -> None:
     while True:
         hays = list(_registry.values())
         for hay in hays:
-            hay.lock.acquire()
+            hay.before_fork()
         _registry_lock.acquire()
         if hays == list(_registry.values()):
             _held_for_fork[:] = hays
@@ -390,7 +461,7 @@ def _after_fork_in_child() -> None:
     global _registry_lock
     _registry_lock = threading.Lock()
     for hay in _held_for_fork:
-        hay._after_fork_in_child()
+        hay.after_fork_in_child()
     _held_for_fork.clear()
 
 

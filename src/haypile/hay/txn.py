@@ -90,11 +90,6 @@ class WriteTxn(ReadTxn):
         self._version = 0
         self._body_id = 0
 
-    @property
-    def active(self) -> bool:
-        """Whether it is open now."""
-        return self._txn is not None
-
     def __enter__(self) -> WriteTxn:
         hay = self._hay
         lock = hay.lock
@@ -104,8 +99,9 @@ class WriteTxn(ReadTxn):
                 lock.release()
                 raise NestedTransaction("a write transaction of this thread is open already")
             hay.lock_file()
+            begin = hay.begin or hay.reopen()
             try:
-                self._txn = txn = hay.begin(None, None, True)
+                self._txn = txn = begin(None, None, True)
             except lmdb.Error as error:
                 self._txn = txn = hay.begin_anew(error, write=True)
             self._get = txn.get
@@ -282,11 +278,8 @@ class WriteTxn(ReadTxn):
         ``Hay.now()``, 0: never.
         """
         size = len(record)
-        if size <= INLINE_SMALL or INLINE_LARGE <= size <= INLINE_MAX:
-            value = _pack_head(INLINE, flags, deliveries, expires, size, 0) + record
-        else:
-            value = _pack_head(OWN_BODY, flags, deliveries, expires, size, self._new_body(record))
         key = _prefix(READY, queue) + order
+        value = self._value(record, flags, deliveries, expires)
         if not self._put(key, value, True, False):
             self.remove(queue, order)
             self._put(key, value)
@@ -296,6 +289,12 @@ class WriteTxn(ReadTxn):
         else:
             delta[0] += 1
             delta[1] += size
+
+    def _value(self, record: bytes, flags: int, deliveries: int, expires: int) -> bytes:
+        size = len(record)
+        if size <= INLINE_SMALL or INLINE_LARGE <= size <= INLINE_MAX:
+            return _pack_head(INLINE, flags, deliveries, expires, size, 0) + record
+        return _pack_head(OWN_BODY, flags, deliveries, expires, size, self._new_body(record))
 
     def put_shared(self, targets: Sequence[tuple[int, bytes, int]], record: bytes, *, flags: int = 0) -> None:
         """Put one message into several queues: ``targets`` are (queue, order, expires)."""
@@ -449,6 +448,22 @@ class WriteTxn(ReadTxn):
         return number
 
     # -- sessions -----------------------------------------------------------------------------
+
+    def keep(
+        self,
+        session: int,
+        tag: int,
+        queue: int,
+        order: bytes,
+        record: bytes,
+        *,
+        flags: int = 0,
+        deliveries: int = 0,
+        expires: int = 0,
+    ) -> None:
+        """Put a message straight into what ``session`` holds, under ``tag``; see ``put``."""
+        value = self._value(record, flags, deliveries, expires)
+        self._put(_tag_key(HELD, session, tag), queue.to_bytes(4, "big") + order + value)
 
     def put_session(self, session: int, value: bytes) -> None:
         """Set the row of ``session``."""
