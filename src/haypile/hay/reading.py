@@ -189,6 +189,17 @@ class ReadTxn:
                 more = cursor.next()
         return found
 
+    def session_ids(self) -> list[int]:
+        """Ids of all sessions."""
+        found: list[int] = []
+        with self._txn.cursor() as cursor:
+            if cursor.set_range(b"\x10"):
+                for key in cursor.iternext(True, False):
+                    if key[0] != SESSION:
+                        break
+                    found.append(int.from_bytes(key[1:], "big"))
+        return found
+
     def taken(self, session: int) -> list[tuple[int, Entry]]:
         """What ``session`` holds: (tag, entry), by tag."""
         prefix = _prefix(HELD, session)

@@ -45,6 +45,7 @@ from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
 from haypile.hay.places import check_private, make_private
 from haypile.hay.reading import ReadTxn
+from haypile.hay.sessions import Peers
 from haypile.hay.txn import WriteTxn
 
 LOGGER = logging.getLogger("haypile")
@@ -89,6 +90,7 @@ class Hay:
         self._lock_fd = _open_lock(directory / "lock", create)
         self.lock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX)
         self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_UN)
+        self.peers = Peers(directory / "sessions")
         self._renew_transactions()
         try:
             with self.exclusive():
@@ -136,6 +138,7 @@ class Hay:
             del _registry[self._key]
             self._close_env()
             self.gates.close()
+            self.peers.close()
             os.close(self._lock_fd)
 
     def _close_env(self) -> None:
@@ -378,6 +381,7 @@ class Hay:
         self._depth = 0
         self._renew_transactions()
         self._close_env()
+        self.peers.after_fork_in_child()
 
 
 def _open_lock(path: Path, create: bool) -> int:

@@ -1,0 +1,70 @@
+"""What a lane is: a kernel queue as the broker uses it.
+
+Owns: the interface that every kind of kernel queue offers.
+Must not know: any kind in particular.
+
+Lanes carry records (bytes) and tokens (no bytes). No call blocks but ``send_wait``. A handle
+belongs to one thread at a time; the kernel queue behind it is shared by all processes.
+"""
+
+from __future__ import annotations
+
+from ctypes import c_void_p
+from typing import Protocol
+
+from haypile.lanes.limits import LaneRoom
+
+
+class Lane(Protocol):
+    """A handle of one kernel queue."""
+
+    @property
+    def name(self) -> str:
+        """Under which other processes open it."""
+
+    @property
+    def fd(self) -> int | None:
+        """Readable (level-triggered) while the lane is not empty; None where the kernel has no such
+        descriptor, and a bell must be rung instead."""
+
+    @property
+    def maxmsg(self) -> int:
+        """Records it holds."""
+
+    @property
+    def msgsize(self) -> int:
+        """Bytes of the largest record it takes."""
+
+    def send(self, record: bytes) -> bool:
+        """Send; False when the lane is full. Raises ``LaneGone``, ``TooBig``."""
+
+    def send_wait(self, record: bytes, seconds: float) -> bool:
+        """Send, waiting up to ``seconds`` for room. Raises ``LaneGone``, ``TooBig``."""
+
+    def receive(self) -> bytes | None:
+        """The oldest record, b"" for a token, None when the lane is empty. Raises ``LaneGone``."""
+
+    def receive_into(self, address: c_void_p) -> int:
+        """Receive straight into memory of at least ``msgsize`` bytes, which is there for certain.
+
+        Returns the record's length (0: a token), -1 when the lane is empty. Raises ``LaneGone``.
+        """
+
+    def depth(self) -> int:
+        """Records and tokens in it. Raises ``LaneGone``."""
+
+    def close(self) -> None:
+        """Give the handle back; what is in the lane stays. Idempotent."""
+
+    def unlink(self) -> None:
+        """Remove its name: nobody can open it any more, handles that are open go on. Idempotent."""
+
+
+class Lanes(Protocol):
+    """Makes and opens lanes of one kind."""
+
+    def create(self, prefix: str, room: LaneRoom | None = None) -> Lane | None:
+        """A new lane, its name random after ``prefix``; None when the kernel has no room for it."""
+
+    def open(self, name: str) -> Lane | None:
+        """The lane called ``name``; None when it is gone."""

@@ -1,0 +1,71 @@
+"""How large a lane may be.
+
+Owns: the kernel's limits for POSIX message queues and the choice of a lane's size.
+Must not know: what a lane is for.
+
+A user's POSIX queues share RLIMIT_MSGQUEUE, 819,200 bytes by default; a queue costs exactly
+``maxmsg * (msgsize + 96)`` of it (measured) until it is unlinked and closed everywhere. A new
+lane takes at most a quarter of what is left, so that the hundredth queue still gets one.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Bytes of the limit that each message costs on top of its size (struct msg_msg and a pointer).
+MESSAGE_COST = 96
+
+#: (maxmsg, msgsize), best first. The default limits of a queue are 10 messages of 8192 bytes. The
+#: last carries no records, it only wakes sleepers.
+SIZES = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1, 16))
+
+_PROC = Path("/proc/sys/fs/mqueue")
+
+
+@dataclass(frozen=True)
+class LaneRoom:
+    """What is known of the room for lanes."""
+
+    #: RLIMIT_MSGQUEUE, bytes; -1: unlimited.
+    limit: int
+    #: Bytes that known lanes cost.
+    used: int
+    #: fs.mqueue.msg_max and msgsize_max.
+    maxmsg: int
+    msgsize: int
+
+    @classmethod
+    def measure(cls, lanes: Iterable[tuple[int, int]] = ()) -> LaneRoom:
+        """The room beside ``lanes``, which are (maxmsg, msgsize)."""
+        limit = resource.getrlimit(resource.RLIMIT_MSGQUEUE)[0]
+        return cls(
+            limit=-1 if limit == resource.RLIM_INFINITY else limit,
+            used=sum(cost(maxmsg, msgsize) for maxmsg, msgsize in lanes),
+            maxmsg=_limit("msg_max", 10),
+            msgsize=_limit("msgsize_max", 8192),
+        )
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Sizes worth trying, best first."""
+        budget = (self.limit - self.used) // 4 if self.limit >= 0 else None
+        tried = set()
+        for wanted, size in SIZES:
+            fitting = min(wanted, self.maxmsg), min(size, self.msgsize)
+            if fitting not in tried and (budget is None or cost(*fitting) <= budget):
+                tried.add(fitting)
+                yield fitting
+
+
+def cost(maxmsg: int, msgsize: int) -> int:
+    """Bytes of RLIMIT_MSGQUEUE that a queue of this size takes."""
+    return maxmsg * (msgsize + MESSAGE_COST)
+
+
+def _limit(name: str, default: int) -> int:
+    try:
+        return int((_PROC / name).read_text())
+    except (OSError, ValueError):
+        return default

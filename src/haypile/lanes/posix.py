@@ -1,0 +1,196 @@
+"""Lanes over POSIX message queues (mq_overview(7)).
+
+Owns: handles of POSIX queues, their making, and the meaning of posix_ipc's exceptions.
+Must not know: what is sent.
+
+On Linux a queue's descriptor works in epoll. Queues are made with mode 0600 under a random name, by
+O_CREAT | O_EXCL, so that nobody's queue is ever taken for ours. Sending and receiving bytes goes
+through posix_ipc; receiving into a landing goes through ctypes with prebuilt arguments, because
+the kernel must copy into the landing itself: a process killed a moment later has lost nothing.
+The same descriptor serves both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import secrets
+import select
+import time
+from ctypes import c_int, c_size_t, c_void_p
+from typing import Any
+
+import posix_ipc
+
+from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
+from haypile.lanes.limits import LaneRoom
+
+LOGGER = logging.getLogger("haypile")
+
+_BusyError = posix_ipc.BusyError
+_get_errno = ctypes.get_errno
+_NO_PRIORITY = c_void_p(None)
+
+
+def _find_mq_receive() -> Any:
+    # glibc before 2.34 keeps it in librt.
+    for library in (None, "librt.so.1"):
+        try:
+            return ctypes.CDLL(library, use_errno=True).mq_receive
+        except (AttributeError, OSError):
+            continue
+    raise ImportError("the C library has no mq_receive")
+
+
+_mq_receive = _find_mq_receive()
+
+
+class PosixLane:
+    """A handle of one POSIX message queue. See ``lane.Lane``."""
+
+    __slots__ = ("_mqd", "_queue", "_receive", "_send", "_size", "fd", "maxmsg", "msgsize", "name")
+
+    def __init__(self, queue: Any) -> None:
+        queue.block = False
+        self._queue = queue
+        self._send = queue.send
+        self._receive = queue.receive
+        self.name: str = queue.name
+        self.fd: int = queue.mqd
+        self.maxmsg: int = queue.max_messages
+        self.msgsize: int = queue.max_message_size
+        self._mqd = c_int(self.fd)
+        self._size = c_size_t(self.msgsize)
+
+    def send(self, record: bytes) -> bool:
+        """See ``Lane.send``."""
+        try:
+            self._send(record)
+        except _BusyError:
+            return False
+        except Exception as error:
+            return self._send_failed(error, record)
+        return True
+
+    def _send_failed(self, error: Exception, record: bytes) -> bool:
+        if isinstance(error, ValueError):
+            raise TooBig(f"{len(record)} bytes do not fit {self.name} ({self.msgsize})") from error
+        if isinstance(error, posix_ipc.SignalError):
+            return self.send(record)
+        raise LaneGone(f"{self.name}: {error}") from error
+
+    def send_wait(self, record: bytes, seconds: float) -> bool:
+        """See ``Lane.send_wait``."""
+        if self.send(record):
+            return True
+        deadline = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        while (left := deadline - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            if self.send(record):
+                return True
+        return False
+
+    def receive(self) -> bytes | None:
+        """See ``Lane.receive``."""
+        try:
+            record: bytes = self._receive()[0]
+        except _BusyError:
+            return None
+        except posix_ipc.SignalError:
+            return self.receive()
+        except Exception as error:
+            raise LaneGone(f"{self.name}: {error}") from error
+        return record
+
+    def receive_into(self, address: c_void_p) -> int:
+        """See ``Lane.receive_into``."""
+        length: int = _mq_receive(self._mqd, address, self._size, _NO_PRIORITY)
+        if length >= 0:
+            return length
+        number = _get_errno()
+        if number == errno.EAGAIN:
+            return -1
+        if number == errno.EINTR:
+            return self.receive_into(address)
+        raise LaneGone(f"{self.name}: {os.strerror(number)}")
+
+    def depth(self) -> int:
+        """See ``Lane.depth``."""
+        try:
+            depth: int = self._queue.current_messages
+        except Exception as error:
+            raise LaneGone(f"{self.name}: {error}") from error
+        return depth
+
+    def close(self) -> None:
+        """See ``Lane.close``."""
+        if self.fd >= 0:
+            # Prebuilt arguments must not name a descriptor that something else may get.
+            self._mqd = c_int(-1)
+            self.fd = -1
+            self._queue.close()
+
+    def unlink(self) -> None:
+        """See ``Lane.unlink``."""
+        unlink(self.name)
+
+
+def unlink(name: str) -> None:
+    """Remove the name of a lane, if it is there."""
+    try:
+        posix_ipc.unlink_message_queue(name)
+    except posix_ipc.ExistentialError:
+        pass
+    except posix_ipc.PermissionsError as error:
+        raise LaneGone(f"{name} belongs to another user") from error
+
+
+class PosixLanes:
+    """Makes and opens POSIX lanes. See ``lane.Lanes``."""
+
+    def __init__(self) -> None:
+        self._warned: set[Refusal] = set()
+
+    def create(self, prefix: str, room: LaneRoom | None = None) -> PosixLane | None:
+        """See ``Lanes.create``. Says once per reason, through the ``haypile`` logger, why not."""
+        why = Refusal.BUDGET
+        for maxmsg, msgsize in (room or LaneRoom.measure()).sizes():
+            try:
+                return PosixLane(_make(prefix, maxmsg, msgsize))
+            except (OSError, ValueError, MemoryError, posix_ipc.Error) as error:
+                why = why_not_made(error)
+                if why in (Refusal.QUEUES, Refusal.NONE):
+                    break
+        self._warn(why)
+        return None
+
+    def _warn(self, why: Refusal) -> None:
+        if why not in self._warned:
+            self._warned.add(why)
+            LOGGER.warning(
+                "no kernel queue for another AMQP queue: %s; it works through shared memory, more slowly",
+                why.value,
+            )
+
+    def open(self, name: str) -> PosixLane | None:
+        """See ``Lanes.open``."""
+        try:
+            return PosixLane(posix_ipc.MessageQueue(name))
+        except (posix_ipc.Error, OSError):
+            # Gone; or another user's, or no descriptor left: not to be used either.
+            return None
+
+
+def _make(prefix: str, maxmsg: int, msgsize: int) -> Any:
+    while True:
+        name = f"/{prefix.strip('/')}-{secrets.token_hex(8)}"
+        try:
+            return posix_ipc.MessageQueue(
+                name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=msgsize
+            )
+        except posix_ipc.ExistentialError:
+            continue
