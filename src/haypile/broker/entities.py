@@ -1,0 +1,102 @@
+"""Exchanges, queues and routes as the topology caches them.
+
+Owns: the shape of these objects.
+Must not know: when they change (``topology``), how routes are found (``routing``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from haypile.broker.arguments import QueueArguments
+from haypile.broker.exchanges import TYPES, Router
+from haypile.broker.rows import Binding, ConsumerKey, ConsumerRow, ExchangeRow, LaneRow, QueueRow
+
+
+class Exchange:
+    """An exchange and the bindings it is the source of."""
+
+    __slots__ = (
+        "alternate",
+        "arguments",
+        "auto_delete",
+        "bindings",
+        "durable",
+        "internal",
+        "name",
+        "router",
+        "type",
+    )
+
+    def __init__(self, name: str, row: ExchangeRow) -> None:
+        self.name = name
+        self.type = row.type
+        self.durable = row.durable
+        self.auto_delete = row.auto_delete
+        self.internal = row.internal
+        self.arguments = row.arguments
+        alternate = row.arguments.get("alternate-exchange")
+        #: Where messages go that this exchange has no destination for.
+        self.alternate: str | None = alternate if isinstance(alternate, str) else None
+        self.router: Router = TYPES[row.type](row.arguments)
+        #: By id, in the order they came.
+        self.bindings: dict[bytes, Binding] = {}
+
+
+class Queue:
+    """A queue, as its rows describe it."""
+
+    __slots__ = (
+        "active",
+        "args",
+        "arguments",
+        "auto_delete",
+        "consumers",
+        "deleted",
+        "durable",
+        "exclusive_owner",
+        "id",
+        "lane",
+        "max_priority",
+        "name",
+        "port",
+        "slot",
+    )
+
+    def __init__(self, name: str, row: QueueRow) -> None:
+        self.id = row.id
+        self.name = name
+        #: Its slot in the gate page.
+        self.slot = row.slot
+        self.durable = row.durable
+        self.auto_delete = row.auto_delete
+        #: Session it is exclusive to; 0: none.
+        self.exclusive_owner = row.owner
+        #: As declared.
+        self.arguments = row.arguments
+        #: As they were meant.
+        self.args = QueueArguments.parse(row.arguments)
+        #: ``args.max_priority``, which every publish looks at.
+        self.max_priority = self.args.max_priority
+        self.lane: LaneRow | None = None
+        #: In the order they came. Replaced, never changed, so any thread may iterate over it.
+        self.consumers: dict[ConsumerKey, ConsumerRow] = {}
+        #: Key of the one that receives, with x-single-active-consumer.
+        self.active: ConsumerKey | None = None
+        self.deleted = False
+        #: Free for the broker's use in this process.
+        self.port: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.id} {self.name!r}{' deleted' if self.deleted else ''}>"
+
+
+class Route(NamedTuple):
+    """Where a message goes."""
+
+    queues: tuple[Queue, ...]
+    #: Encoded exchange and routing key, as records carry them.
+    prefix: bytes
+    #: Whether it holds for every message with this exchange and key until ``Topology.epoch`` moves.
+    #: Else it holds for this one message (headers, CC, chance).
+    lasting: bool

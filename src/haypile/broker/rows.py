@@ -1,0 +1,308 @@
+"""Topology as rows: keys, values, and the objects they decode to.
+
+Owns: the layout of every topology row in the hay.
+Must not know: who writes rows and when (``declare``), what is cached (``topology``).
+
+A key is one octet for the kind, then what identifies the row. Values are a fixed head and, where
+the object has arguments, an AMQP field table in pika's encoding, so that every type survives;
+an empty table is left out. Names are at most 255 octets (AMQP short strings), so keys stay far
+below the store's limit of 511; a binding, which has three names, is keyed by a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pika import data
+
+EXCHANGE, QUEUE, BINDING, CONSUMER, LANE, ACTIVE = b"x", b"q", b"b", b"c", b"l", b"a"
+
+DURABLE, AUTO_DELETE, INTERNAL = 1, 2, 4
+NO_ACK, EXCLUSIVE = 1, 2
+
+_QUEUE = struct.Struct(">IIIB")
+_CONSUMER_KEY = struct.Struct(">cIIH")
+_CONSUMER = struct.Struct(">QqHB")
+_LANE = struct.Struct(">HI")
+_ID = struct.Struct(">cI")
+_HOLDER = struct.Struct(">IH")
+
+ConsumerKey = tuple[int, int, str]
+
+
+class Destination(NamedTuple):
+    """What a binding leads to."""
+
+    is_queue: bool
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One row of a routing table."""
+
+    source: str
+    destination: Destination
+    key: str
+    arguments: dict[str, Any] = field(hash=False, compare=False)
+    #: The row's key: equal for equal bindings, arguments included.
+    id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerRow:
+    """A consumer as every process sees it."""
+
+    queue: int
+    session: int
+    channel: int
+    tag: str
+    #: Grows with every consumer of the vhost: the order they came in.
+    since: int
+    priority: int
+    prefetch: int
+    no_ack: bool
+    exclusive: bool
+    arguments: dict[str, Any] = field(hash=False, compare=False)
+
+    @property
+    def key(self) -> ConsumerKey:
+        """What tells it from the queue's other consumers."""
+        return (self.session, self.channel, self.tag)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """The kernel queue of a queue: its name and size."""
+
+    name: str
+    maxmsg: int
+    msgsize: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRow:
+    """An exchange as stored."""
+
+    type: str
+    durable: bool
+    auto_delete: bool
+    internal: bool
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A queue as stored."""
+
+    id: int
+    slot: int
+    owner: int
+    durable: bool
+    auto_delete: bool
+    arguments: dict[str, Any]
+
+
+def encode_table(table: dict[str, Any] | None) -> bytes:
+    """AMQP encoding of ``table``; nothing for an empty one.
+
+    Raises ``pika.exceptions.UnsupportedAMQPFieldException`` for values AMQP has no type for.
+    """
+    if not table:
+        return b""
+    pieces: list[bytes] = []
+    data.encode_table(pieces, table)
+    return b"".join(pieces)
+
+
+def decode_table(value: bytes, offset: int) -> dict[str, Any]:
+    """The table that starts at ``offset``, the last thing in ``value``."""
+    if offset >= len(value):
+        return {}
+    table: dict[str, Any] = data.decode_table(value, offset)[0]
+    return table
+
+
+def _short(text: str) -> bytes:
+    encoded = text.encode()
+    return bytes((len(encoded),)) + encoded
+
+
+def _read_short(value: bytes, offset: int) -> tuple[str, int]:
+    end = offset + 1 + value[offset]
+    return value[offset + 1 : end].decode(), end
+
+
+# -- exchanges --------------------------------------------------------------------------------
+
+
+def exchange_key(name: str) -> bytes:
+    """Key of the row of exchange ``name``."""
+    return EXCHANGE + name.encode()
+
+
+def encode_exchange(row: ExchangeRow) -> bytes:
+    """Value of an exchange's row."""
+    flags = (
+        (DURABLE if row.durable else 0)
+        | (AUTO_DELETE if row.auto_delete else 0)
+        | (INTERNAL if row.internal else 0)
+    )
+    return bytes((flags,)) + _short(row.type) + encode_table(row.arguments)
+
+
+def decode_exchange(value: bytes) -> ExchangeRow:
+    """The exchange in a row's value."""
+    flags = value[0]
+    kind, end = _read_short(value, 1)
+    return ExchangeRow(
+        kind,
+        bool(flags & DURABLE),
+        bool(flags & AUTO_DELETE),
+        bool(flags & INTERNAL),
+        decode_table(value, end),
+    )
+
+
+# -- queues -----------------------------------------------------------------------------------
+
+
+def queue_key(name: str) -> bytes:
+    """Key of the row of queue ``name``."""
+    return QUEUE + name.encode()
+
+
+def encode_queue(row: QueueRow) -> bytes:
+    """Value of a queue's row."""
+    flags = (DURABLE if row.durable else 0) | (AUTO_DELETE if row.auto_delete else 0)
+    return _QUEUE.pack(row.id, row.slot, row.owner, flags) + encode_table(row.arguments)
+
+
+def decode_queue(value: bytes) -> QueueRow:
+    """The queue in a row's value."""
+    number, slot, owner, flags = _QUEUE.unpack_from(value)
+    return QueueRow(
+        number,
+        slot,
+        owner,
+        bool(flags & DURABLE),
+        bool(flags & AUTO_DELETE),
+        decode_table(value, _QUEUE.size),
+    )
+
+
+# -- bindings ---------------------------------------------------------------------------------
+
+
+def make_binding(source: str, destination: Destination, key: str, arguments: dict[str, Any]) -> Binding:
+    """The binding from ``source`` to ``destination``; its id does not depend on the order of arguments.
+
+    "All arguments are significant": RabbitMQ keeps bindings apart that differ in them, after
+    sorting the table by key.
+    """
+    ordered = {name: arguments[name] for name in sorted(arguments, key=str)}
+    digest = hashlib.blake2b(_binding_value(source, destination, key, ordered), digest_size=16).digest()
+    return Binding(source, destination, key, ordered, BINDING + digest)
+
+
+def _binding_value(source: str, destination: Destination, key: str, arguments: dict[str, Any]) -> bytes:
+    return b"".join(
+        (
+            b"q" if destination.is_queue else b"x",
+            _short(source),
+            _short(destination.name),
+            _short(key),
+            encode_table(arguments),
+        )
+    )
+
+
+def encode_binding(binding: Binding) -> bytes:
+    """Value of a binding's row; its key is ``binding.id``."""
+    return _binding_value(binding.source, binding.destination, binding.key, binding.arguments)
+
+
+def decode_binding(key: bytes, value: bytes) -> Binding:
+    """The binding in a row."""
+    source, end = _read_short(value, 1)
+    name, end = _read_short(value, end)
+    routing_key, end = _read_short(value, end)
+    return Binding(source, Destination(value[:1] == b"q", name), routing_key, decode_table(value, end), key)
+
+
+# -- consumers, lanes -------------------------------------------------------------------------
+
+
+def consumer_key(queue: int, session: int, channel: int, tag: str) -> bytes:
+    """Key of a consumer's row."""
+    return _CONSUMER_KEY.pack(CONSUMER, queue, session, channel) + tag.encode()
+
+
+def split_consumer_key(key: bytes) -> tuple[int, ConsumerKey]:
+    """Queue id, and the consumer's key within the queue."""
+    _, queue, session, channel = _CONSUMER_KEY.unpack_from(key)
+    return queue, (session, channel, key[_CONSUMER_KEY.size :].decode())
+
+
+def encode_consumer(row: ConsumerRow) -> bytes:
+    """Value of a consumer's row."""
+    flags = (NO_ACK if row.no_ack else 0) | (EXCLUSIVE if row.exclusive else 0)
+    return _CONSUMER.pack(row.since, row.priority, row.prefetch, flags) + encode_table(row.arguments)
+
+
+def decode_consumer(key: bytes, value: bytes) -> ConsumerRow:
+    """The consumer in a row."""
+    queue, (session, channel, tag) = split_consumer_key(key)
+    since, priority, prefetch, flags = _CONSUMER.unpack_from(value)
+    return ConsumerRow(
+        queue,
+        session,
+        channel,
+        tag,
+        since,
+        priority,
+        prefetch,
+        bool(flags & NO_ACK),
+        bool(flags & EXCLUSIVE),
+        decode_table(value, _CONSUMER.size),
+    )
+
+
+def lane_key(queue: int) -> bytes:
+    """Key of the row of a queue's lane."""
+    return _ID.pack(LANE, queue)
+
+
+def active_key(queue: int) -> bytes:
+    """Key of the row that names a queue's single active consumer."""
+    return _ID.pack(ACTIVE, queue)
+
+
+def queue_of(key: bytes) -> int:
+    """Queue id in a lane's or an active consumer's key."""
+    return int(_ID.unpack_from(key)[1])
+
+
+def encode_lane(lane: LaneRow) -> bytes:
+    """Value of a lane's row."""
+    return _LANE.pack(lane.maxmsg, lane.msgsize) + lane.name.encode()
+
+
+def decode_lane(value: bytes) -> LaneRow:
+    """The lane in a row's value."""
+    maxmsg, msgsize = _LANE.unpack_from(value)
+    return LaneRow(value[_LANE.size :].decode(), maxmsg, msgsize)
+
+
+def encode_holder(key: ConsumerKey) -> bytes:
+    """Value of an active consumer's row."""
+    return _HOLDER.pack(key[0], key[1]) + key[2].encode()
+
+
+def decode_holder(value: bytes) -> ConsumerKey:
+    """The consumer in an active consumer's row."""
+    session, channel = _HOLDER.unpack_from(value)
+    return (session, channel, value[_HOLDER.size :].decode())

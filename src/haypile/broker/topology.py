@@ -1,0 +1,283 @@
+"""The topology of a vhost as one process knows it: exchanges, queues, bindings, consumers.
+
+Owns: the cache of topology rows, kept up to date from the store's change log.
+Must not know: methods, sessions of this process, lanes' kernel side, messages.
+
+Invariants:
+
+* One ``Queue`` object per queue id, changed in place for as long as the queue lives, so that a
+  handle may keep it. After its deletion it shows what it last was (lane, consumers), ``deleted``.
+* Looking at ``exchanges``, ``queues`` and ``by_id`` and a warm ``route`` take no lock. Everything
+  else happens under one.
+* What a write transaction changed through ``write`` shows at once, to its own next steps above all.
+  When that transaction is rolled back, the next ``sync`` reads all rows anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from haypile.broker import rows
+from haypile.broker.entities import Exchange, Queue, Route
+from haypile.broker.exchanges import PREDECLARED
+from haypile.broker.routing import Routes
+from haypile.broker.rows import Binding, ConsumerKey, Destination
+from haypile.hay.store import Hay
+from haypile.hay.txn import ReadTxn, WriteTxn
+
+__all__ = ["Exchange", "Queue", "Route", "Topology"]
+
+#: In which order kinds of rows are taken in when all are read anew, and in which forgotten: queues
+#: before what hangs on them, for a deleted queue keeps its last lane and consumers.
+_TAKE_IN = (rows.EXCHANGE, rows.QUEUE, rows.BINDING, rows.LANE, rows.CONSUMER, rows.ACTIVE)
+_FORGET = (rows.BINDING, rows.QUEUE, rows.LANE, rows.CONSUMER, rows.ACTIVE, rows.EXCHANGE)
+
+
+class Topology:
+    """The cache. One per process and vhost; safe for several threads."""
+
+    def __init__(self, hay: Hay, vhost: str) -> None:
+        self.hay = hay
+        self.vhost = vhost
+        #: Version of the rows that the cache shows.
+        self.version = -1
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        self.by_id: dict[int, Queue] = {}
+        #: Called with each queue that went, once that is committed; under locks, so be brief.
+        self.on_queue_deleted: list[Callable[[Queue], None]] = []
+        #: Bindings by what they lead to.
+        self.bound_to: dict[Destination, dict[bytes, Binding]] = {}
+        #: Consumers (queue id and key) and exclusive queues (ids) by session.
+        self.consumers_of: dict[int, dict[tuple[int, ConsumerKey], None]] = {}
+        self.exclusive_to: dict[int, set[int]] = {}
+        self._lock = threading.RLock()
+        self._rows: dict[bytes, bytes] = {}
+        self._bindings: dict[bytes, Binding] = {}
+        self._uncommitted = False
+        self._gone: list[Queue] = []
+        self.routes = Routes(vhost, self.exchanges, self.queues, self._lock)
+        self.route = self.routes.route
+        self.forward = self.routes.forward
+        for name, kind, internal in PREDECLARED:
+            self.exchanges[name] = Exchange(name, rows.ExchangeRow(kind, True, False, internal, {}))
+
+    @property
+    def epoch(self) -> int:
+        """Moves when a ``lasting`` route ceased to hold: whoever keeps routes looks at it."""
+        return self.routes.epoch
+
+    # -- keeping up -----------------------------------------------------------------------------
+
+    def sync(self, txn: ReadTxn | None = None) -> list[Queue]:
+        """Take in what other processes changed; returns the queues that went since.
+
+        Give it the open transaction where there is one: a write transaction must have called this
+        before it changes rows.
+        """
+        if txn is None and not self._uncommitted and self.version == self.hay.gates.version:
+            return []
+        with self._lock:
+            if self._uncommitted:
+                if self._committed in self.hay.write().on_commit:
+                    # A transaction of this process, still open: what it changed is here already.
+                    return []
+                self.version = -1
+            if txn is None:
+                with self.hay.read() as reading:
+                    return self._catch_up(reading)
+            return self._catch_up(txn)
+
+    def _catch_up(self, txn: ReadTxn) -> list[Queue]:
+        version = txn.version
+        if version == self.version:
+            return []
+        changes = txn.changes(self.version) if self.version >= 0 else None
+        if changes is None:
+            self._take_all(dict(txn.rows()))
+        else:
+            for _, key, value in changes:
+                self._apply(key, value)
+        self.version = version
+        self._uncommitted = False
+        return self._announce()
+
+    def write(self, txn: WriteTxn, key: bytes, value: bytes | None) -> None:
+        """Set (None: delete) a row, and show the change here at once.
+
+        ``sync(txn)`` must have been called in this transaction.
+        """
+        with self._lock:
+            if value is None:
+                if key not in self._rows:
+                    return
+                txn.delete_row(key)
+            else:
+                txn.put_row(key, value)
+            if not self._uncommitted:
+                self._uncommitted = True
+                txn.on_commit.append(self._committed)
+            self._apply(key, value)
+            self.version = txn.version
+
+    def _committed(self) -> None:
+        self._uncommitted = False
+        self._announce()
+
+    def _announce(self) -> list[Queue]:
+        """Tell the listeners which queues went."""
+        gone, self._gone = self._gone, []
+        for queue in gone:
+            for listener in list(self.on_queue_deleted):
+                listener(queue)
+        return gone
+
+    def _take_all(self, fresh: dict[bytes, bytes]) -> None:
+        """Go from the rows we know to ``fresh`` by their differences."""
+        known = self._rows
+        if self._uncommitted:
+            # Rolled back: the queues it deleted live.
+            self._revive()
+        changed = {key for key, value in known.items() if fresh.get(key) != value}
+        come = {key for key, value in fresh.items() if known.get(key) != value}
+        # An exchange made anew under its name has lost the bindings it had here.
+        renewed = {key[1:].decode() for key in changed & come if key[:1] == rows.EXCHANGE}
+        if renewed:
+            again = {key for key, binding in self._bindings.items() if binding.source in renewed}
+            changed |= again
+            come |= again & fresh.keys()
+        for kind in _FORGET:
+            for key in [key for key in changed if key[:1] == kind]:
+                self._apply(key, None)
+        for kind in _TAKE_IN:
+            for key in [key for key in fresh if key in come and key[:1] == kind]:
+                self._apply(key, fresh[key])
+
+    def _apply(self, key: bytes, value: bytes | None) -> None:
+        """One changed row."""
+        if value is not None:
+            self._rows[key] = value
+        elif self._rows.pop(key, None) is None:
+            return
+        kind = key[:1]
+        if kind == rows.QUEUE:
+            self._apply_queue(key[1:].decode(), value)
+        elif kind == rows.BINDING:
+            self._apply_binding(key, value)
+        elif kind == rows.CONSUMER:
+            self._apply_consumer(key, value)
+        elif kind == rows.EXCHANGE:
+            self._apply_exchange(key[1:].decode(), value)
+        elif kind in (rows.LANE, rows.ACTIVE):
+            queue = self.by_id.get(rows.queue_of(key))
+            if queue is None:
+                return
+            if kind == rows.LANE:
+                queue.lane = None if value is None else rows.decode_lane(value)
+            else:
+                queue.active = None if value is None else rows.decode_holder(value)
+
+    # -- one kind of row each -------------------------------------------------------------------
+
+    def _apply_exchange(self, name: str, value: bytes | None) -> None:
+        old = self.exchanges.pop(name, None)
+        if old is not None and old.alternate is not None:
+            self.routes.feed(old.alternate, name, -1)
+        if value is not None:
+            self.exchanges[name] = exchange = Exchange(name, rows.decode_exchange(value))
+            if exchange.alternate is not None:
+                self.routes.feed(exchange.alternate, name, 1)
+        self.routes.drop(name, None)
+
+    def _apply_queue(self, name: str, value: bytes | None) -> None:
+        old = self.queues.get(name)
+        if value is None:
+            if old is not None:
+                self._forget_queue(old)
+            return
+        row = rows.decode_queue(value)
+        if old is not None:
+            if old.id == row.id:
+                return
+            self._forget_queue(old)
+        self._remember_queue(Queue(name, row))
+
+    def _remember_queue(self, queue: Queue) -> None:
+        queue.deleted = False
+        self.by_id[queue.id] = queue
+        self.queues[queue.name] = queue
+        if queue.exclusive_owner:
+            self.exclusive_to.setdefault(queue.exclusive_owner, set()).add(queue.id)
+        for key in queue.consumers:
+            self.consumers_of.setdefault(key[0], {})[(queue.id, key)] = None
+        self.routes.drop("", queue.name)
+
+    def _forget_queue(self, queue: Queue) -> None:
+        queue.deleted = True
+        del self.queues[queue.name]
+        del self.by_id[queue.id]
+        owned = self.exclusive_to.get(queue.exclusive_owner)
+        if owned is not None:
+            owned.discard(queue.id)
+            if not owned:
+                del self.exclusive_to[queue.exclusive_owner]
+        for key in queue.consumers:
+            self._forget_consumer(queue.id, key)
+        self.routes.drop("", queue.name)
+        self._gone.append(queue)
+
+    def _revive(self) -> None:
+        gone, self._gone = self._gone, []
+        for queue in gone:
+            if queue.name not in self.queues:
+                self._remember_queue(queue)
+
+    def _apply_binding(self, key: bytes, value: bytes | None) -> None:
+        old = self._bindings.pop(key, None)
+        if old is not None:
+            self._attach(old, -1)
+        if value is not None:
+            binding = self._bindings[key] = rows.decode_binding(key, value)
+            self._attach(binding, 1)
+
+    def _attach(self, binding: Binding, step: int) -> None:
+        """A binding came (1) or went (-1)."""
+        leading = self.bound_to.setdefault(binding.destination, {})
+        if step > 0:
+            leading[binding.id] = binding
+        else:
+            leading.pop(binding.id, None)
+            if not leading:
+                del self.bound_to[binding.destination]
+        if not binding.destination.is_queue:
+            self.routes.feed(binding.destination.name, binding.source, step)
+        source = self.exchanges.get(binding.source)
+        if source is not None:
+            if step > 0:
+                source.bindings[binding.id] = binding
+                source.router.add(binding)
+            elif source.bindings.pop(binding.id, None) is not None:
+                source.router.remove(binding)
+            self.routes.drop(binding.source, source.router.touches(binding))
+
+    def _apply_consumer(self, key: bytes, value: bytes | None) -> None:
+        number, consumer = rows.split_consumer_key(key)
+        queue = self.by_id.get(number)
+        if queue is None:
+            return
+        consumers = dict(queue.consumers)
+        if value is None:
+            consumers.pop(consumer, None)
+            self._forget_consumer(number, consumer)
+        else:
+            consumers[consumer] = rows.decode_consumer(key, value)
+            self.consumers_of.setdefault(consumer[0], {})[(number, consumer)] = None
+        queue.consumers = dict(sorted(consumers.items(), key=lambda item: item[1].since))
+
+    def _forget_consumer(self, queue: int, key: ConsumerKey) -> None:
+        of_session = self.consumers_of.get(key[0])
+        if of_session is not None:
+            of_session.pop((queue, key), None)
+            if not of_session:
+                del self.consumers_of[key[0]]
