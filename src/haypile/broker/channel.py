@@ -1,0 +1,149 @@
+"""A channel: what was delivered on it and not settled, its modes, its consumers.
+
+Owns: delivery tags, the unacked messages, prefetch limits, confirm numbering, the buffered
+work of a transaction, the name of the last declared queue (AMQP 0-9-1: per channel).
+Must not know: how messages are stored or routed (``settle``, ``publisher``).
+
+Invariant: an unacked message is also held outside this process (landing slot or taken list).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from pika import spec
+
+from haypile.broker import source, texts
+from haypile.broker.errors import PreconditionFailed
+
+if TYPE_CHECKING:
+    from haypile.broker.consumer import Consumer
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+    from haypile.broker.source import Taken
+
+_Deliver = spec.Basic.Deliver
+
+
+class Mode(Enum):
+    """What publishing on the channel means (confirm and tx exclude each other)."""
+
+    PLAIN = "plain"
+    CONFIRM = "confirm"
+    TX = "tx"
+
+
+class Unacked:
+    """A message delivered and not settled."""
+
+    __slots__ = ("consumer", "deliveries", "handle", "number", "order", "record", "slot")
+
+    def __init__(self, consumer: Consumer | None, handle: QueueHandle, taken: Taken) -> None:
+        self.consumer = consumer
+        self.handle = handle
+        self.slot = taken.slot
+        self.number = taken.number
+        #: Kept only while the landing holds it: a requeue needs the bytes.
+        self.record = taken.record if taken.slot >= 0 else b""
+        self.order = taken.order
+        self.deliveries = taken.deliveries
+
+
+class Channel:
+    """One open channel of a session."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.session = session
+        self.number = number
+        #: The broker closed it and waits for Channel.CloseOk.
+        self.closing = False
+        self.mode = Mode.PLAIN
+        self.consumers: dict[str, Consumer] = {}
+        self.unacked: dict[int, Unacked] = {}
+        #: Of those, how many went to consumers: only they count against the shared limit.
+        self.consumers_unacked = 0
+        self.delivery_tag = 0
+        self.publish_tag = 0
+        #: basic.qos with global=False: the limit of consumers started from now on.
+        self.prefetch = 0
+        #: basic.qos with global=True: one limit for all consumers of the channel.
+        self.global_limit = 0
+        self.last_queue = ""
+        #: tx: publishes and settlements waiting for the commit.
+        self.tx_publishes: list[Any] = []
+        self.tx_settled: list[tuple[str, list[tuple[int, Unacked]], bool]] = []
+
+    # -- delivering -------------------------------------------------------------------------
+
+    def deliver(self, consumer: Consumer, messages: Iterable[Taken]) -> None:
+        """Send ``messages`` to ``consumer``."""
+        session = self.session
+        content = session.outbox.content
+        handle = consumer.source.handle
+        tag = consumer.tag
+        no_ack = consumer.no_ack
+        for taken in messages:
+            message = source.decode(session, handle.queue.name, taken.record)
+            if message is None:
+                session.holdings.forget(taken)
+                continue
+            self.delivery_tag = delivery_tag = self.delivery_tag + 1
+            if not no_ack:
+                unacked = Unacked(consumer, handle, taken)
+                self.unacked[delivery_tag] = unacked
+                if taken.slot >= 0:
+                    session.holdings.slots[taken.slot] = unacked
+                consumer.unacked += 1
+                self.consumers_unacked += 1
+            content(
+                self.number,
+                _Deliver(tag, delivery_tag, taken.redelivered, message.exchange, message.routing_key),
+                message.properties,
+                message.body,
+            )
+
+    # -- settling ---------------------------------------------------------------------------
+
+    def collect(self, delivery_tag: int, multiple: bool) -> list[tuple[int, Unacked]]:
+        """Take the messages that a settlement names out of ``unacked``.
+
+        Raises PreconditionFailed (406, channel) for a tag that is not there. With ``multiple``,
+        tag 0 means all, and RabbitMQ refuses a tag beyond which nothing was delivered.
+        """
+        unacked = self.unacked
+        if not multiple:
+            one = unacked.pop(delivery_tag, None)
+            if one is None:
+                raise PreconditionFailed(texts.unknown_delivery_tag(delivery_tag))
+            self.uncount(one)
+            return [(delivery_tag, one)]
+        if delivery_tag == 0:
+            found = list(unacked.items())
+        else:
+            found = []
+            for tag, one in unacked.items():
+                if tag > delivery_tag:
+                    break
+                found.append((tag, one))
+            if not found or found[-1][0] != delivery_tag:
+                raise PreconditionFailed(texts.unknown_delivery_tag(delivery_tag))
+        for tag, one in found:
+            del unacked[tag]
+            self.uncount(one)
+        return found
+
+    def uncount(self, unacked: Unacked) -> None:
+        """One less in hand of its consumer."""
+        consumer = unacked.consumer
+        if consumer is not None:
+            consumer.unacked -= 1
+            self.consumers_unacked -= 1
+            consumer.source.stir()
+
+    def stir(self) -> None:
+        """Credit changed: look at the queues of all consumers again."""
+        for consumer in self.consumers.values():
+            consumer.source.stir()
+        self.session.outbox.soon()

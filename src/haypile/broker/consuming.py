@@ -1,0 +1,128 @@
+"""Starting and stopping consumers, and with them the lanes of queues.
+
+Owns: basic.consume's and basic.cancel's effect on a queue: its consumer rows, and its lane, which
+exists only while the queue has consumers (kernel room is scarce).
+Must not know: prefetch, deliveries, replies.
+
+A queue gets a lane in the transaction that registers its first consumer; its gate opens after
+that commit if the hay holds nothing for the queue. The last consumer to leave closes the gate,
+moves on the lane generation, drains the lane into the hay, and unlinks it after the commit. A
+publisher whose message went in after the drain sees the moved generation and brings it home.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haypile.broker.consumer import Consumer
+from haypile.broker.declare import consumers as rows
+from haypile.broker.declare import queue as queues
+from haypile.broker.rows import LaneRow
+from haypile.broker.source import Source
+
+if TYPE_CHECKING:
+    from haypile.broker.channel import Channel
+    from haypile.broker.holdings import Moving
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+
+
+def start(
+    session: Session,
+    channel: Channel,
+    name: str,
+    tag: str,
+    *,
+    no_ack: bool,
+    exclusive: bool,
+    arguments: dict[str, object],
+) -> Consumer:
+    """Register a consumer of queue ``name`` and make it ready to be given messages.
+
+    Raises NotFound, ResourceLocked, AccessRefused (exclusive use) as RabbitMQ does.
+    """
+    with session.holdings.write() as moving:
+        context = session.context(moving, channel)
+        queue = queues.lookup(context, name)
+        row = rows.add_consumer(
+            context,
+            queue,
+            channel.number,
+            tag,
+            exclusive=exclusive,
+            no_ack=no_ack,
+            prefetch=channel.prefetch,
+            arguments=arguments,
+        )
+        handle = session.handle_for(queue)
+        if queue.lane is None and handle.plain:
+            make_lane(session, context, handle)
+    source = session.sources.get(queue.id)
+    if source is None:
+        source = session.sources[queue.id] = Source(session, handle)
+    consumer = Consumer(
+        channel,
+        source,
+        tag,
+        no_ack=no_ack,
+        exclusive=exclusive,
+        limit=channel.prefetch,
+        priority=row.priority,
+        arguments=arguments,
+    )
+    source.add(consumer)
+    channel.consumers[tag] = consumer
+    source.watch()
+    return consumer
+
+
+def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
+    """Unregister ``consumer``; what it holds unacked stays unacked (basic.cancel)."""
+    channel.consumers.pop(consumer.tag, None)
+    source = consumer.source
+    source.remove(consumer)
+    handle = source.handle
+    if not source.consumers:
+        source.unwatch()
+        session.sources.pop(handle.id, None)
+    if handle.queue.deleted:
+        return
+    with session.holdings.write() as moving:
+        context = session.context(moving)
+        rows.remove_consumer(context, handle.queue, (session.id, channel.number, consumer.tag))
+        settle_lane(moving, context, handle)
+    session.notify(context)
+    if handle.closed:
+        session.wake(handle)
+
+
+def make_lane(session: Session, context: Context, handle: QueueHandle) -> None:
+    """Give the queue a lane, if the kernel has room for one."""
+    vhost = session.vhost
+    known = [queue.lane for queue in vhost.topology.by_id.values() if queue.lane is not None]
+    room = vhost.lanes.room((lane.maxmsg, lane.msgsize) for lane in known)
+    lane = vhost.lanes.create(f"haypile-{session.nonce.hex()}-{handle.id:x}", room)
+    if lane is None:
+        return
+    queues.set_lane(context, handle.queue, LaneRow(lane.name, lane.maxmsg, lane.msgsize))
+    lane.close()
+
+    def appear() -> None:
+        handle.bump_generation()
+        if not vhost.hay.count_now(handle.id):
+            handle.open_gate()
+
+    context.txn.on_commit.append(appear)
+
+
+def settle_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
+    """Without consumers the queue needs no lane: bring home what is in it and unlink it."""
+    if handle.queue.consumers or handle.queue.lane is None or handle.queue.deleted:
+        return
+    lane = handle.current_lane()
+    handle.close_gate()
+    handle.bump_generation()
+    moving.drain(handle, lane)
+    queues.set_lane(context, handle.queue, None)
+    if lane is not None:
+        context.txn.on_commit.append(lane.unlink)

@@ -1,0 +1,98 @@
+"""What is to happen at a time: messages that expire, queues that expire.
+
+Owns: the rows that say when to look at which queue, and the look.
+Must not know: timers, loops (the session asks for its next deadline).
+
+No process owns the timers: every session sees the earliest deadline in the gate page, looks when
+its loop wakes for it, and before any operation that could see the difference. A row is a reason
+to look, no more: what is found decides, so a row too many is harmless.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haypile.broker.declare import queue as queues
+from haypile.broker.enqueue import EXPIRE_BATCH, MS, Arrivals
+from haypile.hay.due import first_due, put_due, take_due
+
+if TYPE_CHECKING:
+    from haypile.broker.declare.context import Context
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+    from haypile.hay.txn import WriteTxn
+
+#: Kinds of rows.
+HEAD, UNUSED = 0, 1
+
+
+class Due:
+    """A session's part in keeping the vhost's time."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.gates = session.vhost.hay.gates
+
+    def note(self, txn: WriteTxn, when: int, kind: int, queue: int) -> None:
+        """Have somebody look at ``queue`` at ``when`` (ns of the store's clock)."""
+        put_due(txn, when, kind, queue)
+        due = self.gates.due
+        if due and due <= when:
+            return
+        gates = self.gates
+
+        def announce() -> None:
+            gates.due = when
+            self.session.deadline_moved(when)
+
+        txn.on_commit.append(announce)
+
+    def note_head(self, txn: WriteTxn, handle: QueueHandle) -> None:
+        """The head of the queue may be new: look when it expires."""
+        head = txn.head(handle.id)
+        if head is not None and head.expires:
+            self.note(txn, head.expires, HEAD, handle.id)
+
+    def used(self, txn: WriteTxn, handle: QueueHandle) -> None:
+        """The queue was used: its x-expires starts anew (https://www.rabbitmq.com/docs/ttl#queue-ttl)."""
+        expires = handle.rules.expires
+        if expires is not None:
+            when = self.session.vhost.hay.now() + expires * MS
+            handle.set_unused_until(when)
+            self.note(txn, when, UNUSED, handle.id)
+
+    def settle(self) -> None:
+        """Do what is due."""
+        session = self.session
+        hay = session.vhost.hay
+        while self.gates.due and self.gates.due <= hay.now():
+            with session.holdings.write() as moving:
+                txn = moving.txn
+                context = session.context(moving)
+                arrivals = Arrivals(session, txn)
+                left = EXPIRE_BATCH
+                for _, kind, queue_id in take_due(txn, arrivals.now, EXPIRE_BATCH):
+                    queue = session.vhost.topology.by_id.get(queue_id)
+                    if queue is None or queue.deleted:
+                        continue
+                    handle = session.handle_for(queue)
+                    if kind == UNUSED:
+                        self.expire_queue(txn, handle, context, arrivals.now)
+                    else:
+                        arrivals.expire(handle, left)
+                        self.note_head(txn, handle)
+                first = first_due(txn)
+                txn.on_commit.append(lambda due=first: setattr(self.gates, "due", due))  # type: ignore[misc]
+            session.notify(context)
+            for handle in arrivals.touched.values():
+                session.wake(handle)
+
+    def expire_queue(self, txn: WriteTxn, handle: QueueHandle, context: Context, now: int) -> None:
+        """Delete a queue that nobody has used for its x-expires."""
+        if handle.queue.consumers:
+            return
+        until = handle.unused_until
+        if until > now:
+            self.note(txn, until, UNUSED, handle.id)
+        else:
+            queues.delete_queue(context, handle.queue)

@@ -1,0 +1,185 @@
+"""Messages arriving in queues by way of the hay, and dying there.
+
+Owns: what a queue's arguments make of a message: its place, its expiry, which message must go
+when the queue is full, and the way of the dead to their dead letter exchange.
+Must not know: lanes, confirms, who consumes.
+
+One ``Arrivals`` belongs to one write transaction. It closes the gate of every queue it puts
+something into before the commit, and knows afterwards whose consumers to wake. Sources of the
+rules: https://www.rabbitmq.com/docs/ttl, /maxlength, /dlx; rabbit_amqqueue_process.erl (messages
+expire at the head of the queue only; the limit is checked against the queue as it would be).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haypile.broker import deadletter, message
+from haypile.broker.message import HEADER, HEADER_SIZE, ORDER
+
+if TYPE_CHECKING:
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+    from haypile.hay.txn import WriteTxn
+
+#: ns of a millisecond.
+MS = 1_000_000
+#: RabbitMQ hands a message with a TTL of 0 to a consumer that is waiting; ours needs this long to
+#: come and take it, ns.
+GRACE = 20 * MS
+#: Expired messages handled in one transaction: publishers must not wait long for the lock.
+EXPIRE_BATCH = 500
+
+
+class Arrivals:
+    """What one write transaction puts into queues."""
+
+    __slots__ = ("now", "session", "touched", "txn")
+
+    def __init__(self, session: Session, txn: WriteTxn) -> None:
+        self.session = session
+        self.txn = txn
+        self.now = session.vhost.hay.now()
+        #: Queues that got something, by id: to be woken after the commit.
+        self.touched: dict[int, QueueHandle] = {}
+
+    # -- arriving ---------------------------------------------------------------------------
+
+    def put(
+        self, handle: QueueHandle, record: bytes, time: int, priority: int, expiration: str | None
+    ) -> bool:
+        """Put ``record`` into one queue; False when the queue refuses it."""
+        if handle.plain and expiration is None:
+            self.touch(handle)
+            self.txn.put(handle.id, ORDER.pack(255, time, self.session.id), record)
+            return True
+        rules = handle.rules
+        weight = body_size(record)
+        if rules.overflow != "drop-head" and self.overflows(handle, 1, weight):
+            if rules.overflow == "reject-publish-dlx":
+                self.bury(handle, record, deadletter.MAXLEN)
+            return False
+        order = ORDER.pack(255 - min(priority, rules.max_priority), time, self.session.id)
+        expires = self.expiry(handle, expiration)
+        self.touch(handle)
+        self.txn.put(handle.id, order, record, expires=expires, weight=weight)
+        if rules.overflow == "drop-head":
+            while self.overflows(handle, 0, 0) and self.drop_head(handle, deadletter.MAXLEN):
+                pass
+        if expires:
+            handle.mark_expiring()
+            self.session.due.note_head(self.txn, handle)
+        return True
+
+    def put_all(
+        self, handles: list[QueueHandle], record: bytes, time: int, priority: int, expiration: str | None
+    ) -> bool:
+        """Put ``record`` into several queues; False when one refuses it."""
+        plain = [handle for handle in handles if handle.plain] if expiration is None else []
+        if len(plain) > 1:
+            order = ORDER.pack(255, time, self.session.id)
+            for handle in plain:
+                self.touch(handle)
+            self.txn.put_shared([(handle.id, order, 0) for handle in plain], record)
+            handles = [handle for handle in handles if not handle.plain]
+        accepted = True
+        for handle in handles:
+            accepted &= self.put(handle, record, time, priority, expiration)
+        return accepted
+
+    def touch(self, handle: QueueHandle) -> None:
+        """The queue gets a message: publishing goes to the hay until that is served."""
+        handle.close_gate()
+        self.touched[handle.id] = handle
+
+    def expiry(self, handle: QueueHandle, expiration: str | None) -> int:
+        """When a message that arrives now expires, ns; 0: never."""
+        ttl = handle.rules.message_ttl
+        if expiration is not None:
+            own = int(expiration)
+            ttl = own if ttl is None else min(ttl, own)
+        if ttl is None:
+            return 0
+        if ttl == 0 and handle.has_consumers():
+            return self.now + GRACE
+        return self.now + ttl * MS
+
+    def overflows(self, handle: QueueHandle, more: int, weight: int) -> bool:
+        """Whether the queue with ``more`` messages of ``weight`` bytes would be too long."""
+        rules = handle.rules
+        if rules.max_length is None and rules.max_length_bytes is None:
+            return False
+        ready, size = self.txn.count(handle.id)
+        return (rules.max_length is not None and ready + more > rules.max_length) or (
+            rules.max_length_bytes is not None and size + weight > rules.max_length_bytes
+        )
+
+    # -- dying ------------------------------------------------------------------------------
+
+    def drop_head(self, handle: QueueHandle, reason: str) -> bool:
+        """Give up the oldest message; False when there is none."""
+        head = self.txn.head(handle.id)
+        if head is None:
+            return False
+        found = self.txn.remove(handle.id, head.order)
+        if found is not None and handle.rules.dead_letter_exchange is not None:
+            self.bury(handle, found[1], reason)
+        return True
+
+    def expire(self, handle: QueueHandle, limit: int = EXPIRE_BATCH) -> int:
+        """Give up expired messages from the head of the queue; how many there were."""
+        count = 0
+        if handle.expiring:
+            while count < limit:
+                head = self.txn.head(handle.id)
+                if head is None or not head.expires or head.expires > self.now:
+                    break
+                self.drop_head(handle, deadletter.EXPIRED)
+                count += 1
+        return count
+
+    def bury(self, handle: QueueHandle, record: bytes, reason: str) -> None:
+        """Publish a dead message to its queue's dead letter exchange, if that exists."""
+        session = self.session
+        rules = handle.rules
+        topology = session.vhost.topology
+        exchange = rules.dead_letter_exchange
+        if exchange is None or exchange not in topology.exchanges:
+            return
+        try:
+            decoded = message.decode(record, session.nonce)
+        except message.Foreign:
+            return
+        queue = handle.queue.name
+        dead = deadletter.make(
+            decoded, reason, queue, rules.dead_letter_routing_key, session.vhost.clock.wall()
+        )
+        headers = dead.properties.headers
+        targets: dict[int, QueueHandle] = {}
+        for key in dead.routing_keys:
+            route = topology.forward(exchange, key, headers)
+            for target in route.queues if route is not None else ():
+                if reason == deadletter.REJECTED or not deadletter.is_cycle(target.name, headers):
+                    targets[target.id] = session.handle_for(target)
+        if not targets:
+            return
+        encoded = message.encode_properties(dead.properties)
+        time = session.publisher.now()
+        flags = decoded.flags
+        new = message.encode(
+            session.nonce,
+            time,
+            session.id,
+            message.encode_prefix(exchange, dead.routing_key),
+            encoded,
+            decoded.body,
+            decoded.priority,
+            flags,
+        )
+        self.put_all(list(targets.values()), new, time, decoded.priority, None)
+
+
+def body_size(record: bytes) -> int:
+    """Bytes of the body in ``record``: what x-max-length-bytes counts."""
+    fields = HEADER.unpack_from(record)
+    return len(record) - HEADER_SIZE - int(fields[4]) - int(fields[5])

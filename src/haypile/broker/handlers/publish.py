@@ -1,0 +1,109 @@
+"""basic.publish: checks, routing, confirms, returns.
+
+Owns: RabbitMQ's rules for a publish (rabbit_channel), in its order.
+Must not know: lanes, the store (``publisher``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pika import spec
+from pika.spec import BasicProperties
+
+from haypile.broker import message, texts
+from haypile.broker.channel import Channel, Mode
+from haypile.broker.errors import NotImplementedByBroker, PreconditionFailed
+from haypile.broker.handlers.registry import CONTENT
+from haypile.broker.queue import QueueHandle
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
+
+_Publish = spec.Basic.Publish
+_Ack = spec.Basic.Ack
+
+#: Reply of a message that no queue wanted (AMQP 0-9-1, basic.return).
+NO_ROUTE = 312
+
+
+class Prepared(NamedTuple):
+    """A message routed and checked, not yet stored."""
+
+    method: spec.Basic.Publish
+    handles: tuple[QueueHandle, ...]
+    prefix: bytes
+    properties: BasicProperties | None
+    encoded: bytes
+    body: bytes
+    tag: int
+
+
+def basic_publish(
+    session: Session,
+    channel: Channel,
+    method: spec.Basic.Publish,
+    properties: BasicProperties | None,
+    body: bytes,
+) -> None:
+    """Route and store one message."""
+    if method.immediate:
+        raise NotImplementedByBroker(texts.IMMEDIATE)
+    if len(body) > message.MAX_BODY:
+        raise PreconditionFailed(texts.message_too_large(len(body), message.MAX_BODY))
+    encoded = message.encode_properties(properties)
+    if encoded and properties is not None:
+        check(session, properties)
+    handles, prefix = session.publisher.route(method.exchange, method.routing_key, properties)
+    tag = 0
+    mode = channel.mode
+    if mode is not Mode.PLAIN:
+        channel.publish_tag = tag = channel.publish_tag + 1
+        if mode is Mode.TX:
+            channel.tx_publishes.append(Prepared(method, handles, prefix, properties, encoded, body, tag))
+            return
+    if handles:
+        accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
+        if mode is Mode.CONFIRM:
+            confirm(session, channel, tag, accepted)
+        return
+    deliver(session, channel, Prepared(method, handles, prefix, properties, encoded, body, tag))
+
+
+def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
+    """Store what was prepared, return it when nobody wants it, confirm it."""
+    method = prepared.method
+    accepted = True
+    if prepared.handles:
+        accepted = session.publisher.publish(
+            prepared.handles, prepared.prefix, prepared.properties, prepared.encoded, prepared.body
+        )
+    elif method.mandatory:
+        session.outbox.content(
+            channel.number,
+            spec.Basic.Return(NO_ROUTE, "NO_ROUTE", method.exchange, method.routing_key),
+            message.decode_properties(prepared.encoded),
+            prepared.body,
+        )
+    if channel.mode is Mode.CONFIRM:
+        confirm(session, channel, prepared.tag, accepted)
+
+
+def confirm(session: Session, channel: Channel, tag: int, accepted: bool) -> None:
+    """Tell the publisher that its message is safe, or was refused."""
+    session.outbox.method(channel.number, _Ack(tag) if accepted else spec.Basic.Nack(tag, False, False))
+
+
+def check(session: Session, properties: BasicProperties) -> None:
+    """user_id and expiration, as RabbitMQ checks them.
+
+    https://www.rabbitmq.com/docs/validated-user-id, https://www.rabbitmq.com/docs/ttl
+    """
+    if properties.user_id is not None and properties.user_id != session.user:
+        raise PreconditionFailed(texts.user_id(properties.user_id, session.user))
+    expiration = properties.expiration
+    if expiration is not None and not expiration.isdigit():
+        raise PreconditionFailed(texts.invalid_expiration(expiration))
+
+
+CONTENT[_Publish] = basic_publish

@@ -1,0 +1,84 @@
+"""exchange.* and queue.*: each one write transaction and its reply.
+
+Owns: the replies, and what deletions mean for sessions.
+Must not know: how rows are written (``declare``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pika import spec
+
+from haypile.broker.channel import Channel
+from haypile.broker.declare import binding, exchange, queue
+from haypile.broker.declare.context import Context
+from haypile.broker.handlers.registry import CHANNEL, Handler, handles
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
+
+
+def _simple(operation: Callable[[Context, Any], Any], reply: type) -> Handler:
+    """A handler that runs ``operation`` and answers with an empty ``reply``."""
+
+    def handler(session: Session, channel: Channel, method: Any) -> Any:
+        with session.holdings.write() as moving:
+            context = session.context(moving, channel)
+            operation(context, method)
+        session.notify(context)
+        return None if getattr(method, "nowait", False) else reply()
+
+    return handler
+
+
+CHANNEL[spec.Exchange.Declare] = _simple(exchange.exchange_declare, spec.Exchange.DeclareOk)
+CHANNEL[spec.Exchange.Delete] = _simple(exchange.exchange_delete, spec.Exchange.DeleteOk)
+CHANNEL[spec.Exchange.Bind] = _simple(binding.exchange_bind, spec.Exchange.BindOk)
+CHANNEL[spec.Exchange.Unbind] = _simple(binding.exchange_unbind, spec.Exchange.UnbindOk)
+CHANNEL[spec.Queue.Bind] = _simple(binding.queue_bind, spec.Queue.BindOk)
+CHANNEL[spec.Queue.Unbind] = _simple(binding.queue_unbind, spec.Queue.UnbindOk)
+
+
+@handles(spec.Queue.Declare)
+def queue_declare(
+    session: Session, channel: Channel, method: spec.Queue.Declare
+) -> spec.Queue.DeclareOk | None:
+    """Reply with the exact number of ready messages and of consumers."""
+    session.pump()
+    with session.holdings.write() as moving:
+        context = session.context(moving, channel)
+        declared = queue.queue_declare(context, method)
+        handle = session.handle_for(declared)
+        session.due.used(moving.txn, handle)
+        ready = context.ready(declared)
+        consumers = len(declared.consumers)
+    channel.last_queue = context.last_queue
+    session.notify(context)
+    session.settle_gate(handle, ready)
+    return None if method.nowait else spec.Queue.DeclareOk(declared.name, ready, consumers)
+
+
+@handles(spec.Queue.Delete)
+def queue_delete(session: Session, channel: Channel, method: spec.Queue.Delete) -> spec.Queue.DeleteOk | None:
+    """Reply with the number of ready messages that went with it."""
+    session.pump()
+    with session.holdings.write() as moving:
+        context = session.context(moving, channel)
+        count = queue.queue_delete(context, method)
+    session.notify(context)
+    return None if method.nowait else spec.Queue.DeleteOk(count)
+
+
+@handles(spec.Queue.Purge)
+def queue_purge(session: Session, channel: Channel, method: spec.Queue.Purge) -> spec.Queue.PurgeOk | None:
+    """Delete the ready messages; unacked ones stay."""
+    session.pump()
+    with session.holdings.write() as moving:
+        context = session.context(moving, channel)
+        found = queue.lookup(context, method.queue)
+        handle = session.handle_for(found)
+        count = queue.queue_purge(context, method)
+    session.settle_gate(handle, 0)
+    return None if method.nowait else spec.Queue.PurgeOk(count)

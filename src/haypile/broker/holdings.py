@@ -1,0 +1,211 @@
+"""What a session holds for its consumers, where a crash cannot lose it.
+
+Owns: the landing and who sits in its slots, the numbers of the session's taken list, the
+acknowledgements not yet written, and the transactions that move messages from slots and lanes
+into the hay.
+Must not know: consumers' credit, AMQP methods.
+
+Moving is exactly-once: a slot is marked with a batch number before the transaction that stores
+its message commits, and that transaction writes the same number into the session's row. Recovery
+(``recovery``) puts back only slots that are unmarked or marked with a number the row has not
+reached. A transaction that fails unmarks its slots; batch numbers are never used twice.
+"""
+
+from __future__ import annotations
+
+import struct
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from haypile.broker import message
+from haypile.lanes.errors import LaneGone
+from haypile.lanes.landing import Landing
+
+if TYPE_CHECKING:
+    from haypile.broker.channel import Unacked
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+    from haypile.broker.source import Taken
+    from haypile.hay.txn import WriteTxn
+    from haypile.lanes.lane import Lane
+
+#: Slots of a landing: prefetch 100 fits, and 16 more are kept free for moving lanes.
+SLOTS = 128
+
+#: A session's row: the last batch moved, then free text about the session.
+ROW = struct.Struct("<Q")
+
+
+class Holdings:
+    """The landing, the taken list and the pending acknowledgements of one session."""
+
+    def __init__(self, session: Session, info: bytes) -> None:
+        self.session = session
+        self.info = info
+        self.slots: dict[int, Unacked] = {}
+        self.acked: list[int] = []
+        self.next_number = 1
+        self.batch = 0
+        #: Slots filled from a lane whose transaction failed, by queue id: moved next time.
+        self.stranded: dict[int, list[int]] = {}
+        self._landing: Landing | None = None
+
+    @property
+    def landing(self) -> Landing:
+        """The landing, made on first use (1 MiB of real memory: an idle connection needs none)."""
+        if self._landing is None:
+            self._landing = Landing.create(self.session.file.landing_path(), slots=SLOTS)
+        return self._landing
+
+    def write(self) -> Moving:
+        """A write transaction that may move slots."""
+        return Moving(self)
+
+    def free_slot(self, slot: int) -> None:
+        """The message in ``slot`` is settled."""
+        self.slots.pop(slot, None)
+        self.landing.clear(slot)
+
+    def forget(self, taken: Taken) -> None:
+        """Drop a message in hand that cannot be delivered (foreign bytes)."""
+        if taken.slot >= 0:
+            self.free_slot(taken.slot)
+        elif taken.number:
+            self.acked.append(taken.number)
+
+    def flush_acks(self) -> None:
+        """Write down what was acknowledged."""
+        if self.acked:
+            with self.write() as moving:
+                moving.write_acks()
+
+    def spill(self) -> None:
+        """Move every held message from its slot to the taken list, to free the slots."""
+        if not self.slots:
+            return
+        with self.write() as moving:
+            self.session.vhost.topology.sync(moving.txn)
+            moving.write_acks()
+            for slot, unacked in list(self.slots.items()):
+                number = self.next_number
+                self.next_number += 1
+                order = unacked.order or message.order_of(unacked.record)
+                moving.move(slot)
+                moving.txn.keep(
+                    self.session.id,
+                    number,
+                    unacked.handle.id,
+                    order,
+                    unacked.record,
+                    deliveries=unacked.deliveries,
+                )
+                unacked.number, unacked.order = number, order
+                moving.leaving.append(unacked)
+
+    def close(self) -> None:
+        """Let go of the landing (the session's row is gone already)."""
+        if self._landing is not None:
+            self._landing.close()
+            self._landing = None
+
+
+class Moving:
+    """A write transaction of a session, with the slots it empties."""
+
+    __slots__ = ("acks", "batch", "holdings", "leaving", "moved", "txn")
+
+    txn: WriteTxn
+
+    def __init__(self, holdings: Holdings) -> None:
+        self.holdings = holdings
+        self.batch = 0
+        self.moved: list[int] = []
+        #: Unacked messages that live in the taken list once this commits.
+        self.leaving: list[Unacked] = []
+        self.acks = 0
+
+    def __enter__(self) -> Moving:
+        self.txn = self.holdings.session.vhost.hay.write().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        holdings = self.holdings
+        try:
+            self.txn.__exit__(kind, error, trace)
+        except BaseException:
+            self.undo()
+            raise
+        if error is not None:
+            self.undo()
+            return
+        for slot in self.moved:
+            holdings.free_slot(slot)
+        for unacked in self.leaving:
+            unacked.slot, unacked.record = -1, b""
+        if self.acks:
+            del holdings.acked[: self.acks]
+
+    def undo(self) -> None:
+        """The transaction did not happen: the slots hold their messages as before."""
+        holdings = self.holdings
+        for slot in self.moved:
+            holdings.landing.mark(slot, 0)
+            if slot not in holdings.slots:
+                holdings.stranded.setdefault(holdings.landing.owner(slot), []).append(slot)
+        for unacked in self.leaving:
+            unacked.number = 0
+
+    def begin(self) -> int:
+        """The number of this transaction's batch."""
+        if not self.batch:
+            holdings = self.holdings
+            holdings.batch += 1
+            self.batch = holdings.batch
+            self.txn.put_session(holdings.session.id, ROW.pack(self.batch) + holdings.info)
+        return self.batch
+
+    def move(self, slot: int) -> None:
+        """The message in ``slot`` is stored by this transaction."""
+        self.holdings.landing.mark(slot, self.begin())
+        self.moved.append(slot)
+
+    def write_acks(self) -> None:
+        """Delete what was acknowledged."""
+        acked = self.holdings.acked
+        if acked:
+            self.acks = len(acked)
+            self.txn.drop(self.holdings.session.id, acked)
+
+    def drain(self, handle: QueueHandle, lane: Lane | None = None) -> None:
+        """Move whatever is in the queue's lane (or in ``lane``, once its lane) into the hay."""
+        holdings = self.holdings
+        stranded = holdings.stranded.pop(handle.id, None)
+        lane = lane or handle.current_lane()
+        handle.close_gate()
+        if stranded:
+            for slot in stranded:
+                self.store(handle, slot)
+        if lane is None or not lane.depth():
+            return
+        landing = holdings.landing
+        batch = self.begin()
+        try:
+            while landing.free and (slot := landing.take(lane, batch, handle.id)) is not None:
+                self.store(handle, slot)
+        except LaneGone:
+            handle.generation = -1
+
+    def store(self, handle: QueueHandle, slot: int) -> None:
+        """Put the lane record in ``slot`` into the hay (nothing to put for a token)."""
+        holdings = self.holdings
+        session = holdings.session
+        record = holdings.landing.record(slot)
+        self.move(slot)
+        if not record or handle.queue.deleted:
+            return
+        if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
+            session.set_aside(handle.queue.name, record)
+            return
+        self.txn.put(handle.id, message.order_of(record), record)

@@ -1,0 +1,181 @@
+"""A message as bytes: what travels through a lane and lies in the hay.
+
+Owns: the record's layout, and the encoding of properties in it.
+Must not know: queues, lanes, the store.
+
+A record is ``header | exchange and routing key | properties | body``. The header
+starts with the store's random nonce, so that bytes which some other program wrote
+into a lane are told apart; every length is checked before it is used. Properties are
+encoded as AMQP 0-9-1 encodes them on the wire (section 4.2.6.1), by pika's own codec:
+what goes in comes out with the types a RabbitMQ would give back. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+from pika.spec import BasicProperties
+
+#: nonce, publish time (ns), publishing session, body length, properties length,
+#: prefix length, priority, flags.
+HEADER = struct.Struct("<8sQIIIHBB")
+HEADER_SIZE = HEADER.size
+#: Key of a message within its queue: 255 - priority, publish time, session.
+ORDER = struct.Struct(">BQI")
+
+#: Record flags.
+PERSISTENT = 1
+
+#: Distinct property sets remembered by each codec cache; beyond it the cache starts anew.
+CACHE_LIMIT = 1024
+#: RabbitMQ's default max_message_size (https://www.rabbitmq.com/docs/3.13/configure), bytes.
+MAX_BODY = 134_217_728
+
+_EMPTY = vars(BasicProperties()).copy()
+_new_properties = BasicProperties.__new__
+_encoded: dict[tuple[Any, ...], bytes] = {}
+_decoded: dict[bytes, dict[str, Any]] = {b"": _EMPTY}
+_prefixes: dict[bytes, tuple[str, str]] = {}
+
+
+class Foreign(Exception):
+    """These bytes are no record of this store."""
+
+
+class Message(NamedTuple):
+    """A decoded record."""
+
+    exchange: str
+    routing_key: str
+    properties: BasicProperties
+    body: bytes
+    time: int
+    session: int
+    priority: int
+    flags: int
+
+
+def encode_prefix(exchange: str, routing_key: str) -> bytes:
+    """Encode where a message was published, as records carry it."""
+    name = exchange.encode()
+    return bytes((len(name),)) + name + routing_key.encode()
+
+
+def decode_prefix(prefix: bytes) -> tuple[str, str]:
+    """Exchange and routing key of ``encode_prefix``'s bytes."""
+    known = _prefixes.get(prefix)
+    if known is not None:
+        return known
+    end = 1 + prefix[0]
+    decoded = prefix[1:end].decode(), prefix[end:].decode()
+    if len(_prefixes) >= CACHE_LIMIT:
+        _prefixes.clear()
+    _prefixes[prefix] = decoded
+    return decoded
+
+
+def encode_properties(properties: BasicProperties | None) -> bytes:
+    """AMQP encoding of ``properties``; empty when none is set.
+
+    Raises whatever pika raises for a value it cannot encode.
+    """
+    if properties is None:
+        return b""
+    values = properties.__dict__
+    if values == _EMPTY:
+        return b""
+    if properties.headers is not None:
+        return b"".join(properties.encode())
+    key = tuple(values.values())
+    known = _encoded.get(key)
+    if known is not None:
+        return known
+    encoded = b"".join(properties.encode())
+    if len(_encoded) >= CACHE_LIMIT:
+        _encoded.clear()
+    _encoded[key] = encoded
+    return encoded
+
+
+def decode_properties(encoded: bytes) -> BasicProperties:
+    """A fresh ``BasicProperties``, which the caller may change at will."""
+    template = _decoded.get(encoded)
+    if template is None:
+        properties = BasicProperties()
+        properties.decode(encoded)
+        if properties.headers is None:
+            if len(_decoded) >= CACHE_LIMIT:
+                _decoded.clear()
+                _decoded[b""] = _EMPTY
+            _decoded[encoded] = dict(properties.__dict__)
+        return properties
+    fresh: BasicProperties = _new_properties(BasicProperties)
+    fresh.__dict__.update(template)
+    return fresh
+
+
+def encode(
+    nonce: bytes,
+    time: int,
+    session: int,
+    prefix: bytes,
+    properties: bytes,
+    body: bytes,
+    priority: int,
+    flags: int,
+) -> bytes:
+    """One record."""
+    return b"".join(
+        (
+            HEADER.pack(nonce, time, session, len(body), len(properties), len(prefix), priority, flags),
+            prefix,
+            properties,
+            body,
+        )
+    )
+
+
+def decode(record: bytes, nonce: bytes) -> Message:
+    """The message in ``record``.
+
+    Raises ``Foreign`` when these are not the bytes of a record of this store.
+    """
+    try:
+        found, time, session, body_length, props_length, prefix_length, priority, flags = HEADER.unpack_from(
+            record
+        )
+        props_at = HEADER_SIZE + prefix_length
+        body_at = props_at + props_length
+        if found != nonce or body_at + body_length != len(record) or not prefix_length:
+            raise Foreign(f"{len(record)} bytes that are no record of this vhost")
+        prefix = record[HEADER_SIZE:props_at]
+        known = _prefixes.get(prefix)
+        exchange, routing_key = known if known is not None else decode_prefix(prefix)
+        return Message(
+            exchange,
+            routing_key,
+            decode_properties(record[props_at:body_at]),
+            record[body_at:],
+            time,
+            session,
+            priority,
+            flags,
+        )
+    except Foreign:
+        raise
+    except Exception as error:
+        # pika's decoders raise many kinds on bytes that no encoder made.
+        raise Foreign(f"{len(record)} bytes that are no record of this vhost: {error}") from error
+
+
+def order_of(record: bytes, prioritised: int = 0) -> bytes:
+    """The key of ``record`` within its queue; ``prioritised`` is the queue's highest priority."""
+    _, time, session, _, _, _, priority, _ = HEADER.unpack_from(record)
+    return ORDER.pack(255 - min(priority, prioritised), time, session)
+
+
+def length_of(record: bytes) -> int:
+    """Length that the header of ``record`` announces (a landing slot may hold more bytes)."""
+    _, _, _, body_length, props_length, prefix_length, _, _ = HEADER.unpack_from(record)
+    return int(HEADER_SIZE + prefix_length + props_length + body_length)

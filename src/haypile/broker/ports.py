@@ -1,0 +1,53 @@
+"""What the broker asks of the world around it, as types.
+
+Owns: the interface between a wire (pika's side) and a session (the broker's side).
+Must not know: pika's connections, event loops, descriptors' kinds.
+
+A wire hands every method it gets from pika to ``Session.handle`` and implements
+``Outbox``; the broker never blocks, never sleeps and never calls back into the
+wire other than through ``Outbox``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pika.spec import BasicProperties
+
+
+class Outbox(Protocol):
+    """Where a session puts what the client is to see, in this order."""
+
+    def method(self, channel: int, method: Any) -> None:
+        """Pass a method without content to the client."""
+
+    def content(self, channel: int, method: Any, properties: BasicProperties, body: bytes) -> None:
+        """Pass Basic.Deliver, Basic.Return or Basic.GetOk with its content to the client."""
+
+    def watch(self, fd: int) -> None:
+        """Call ``Session.on_ready(fd)`` whenever ``fd`` is readable (level-triggered)."""
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching ``fd``."""
+
+    def call_at(self, deadline: float | None) -> None:
+        """Call ``Session.on_timer()`` at ``deadline`` (time.monotonic() seconds); None cancels."""
+
+    def soon(self) -> None:
+        """Call ``Session.before_sleep()`` before the loop blocks again."""
+
+
+@dataclass(frozen=True)
+class VhostTarget:
+    """A vhost on this host: what ``Session.open`` needs to find or make it."""
+
+    directory: Path
+    #: AMQP name of the virtual host, as it appears in error texts.
+    vhost: str
+    #: "posix" or "sysv": which kernel queues carry its lanes.
+    transport: str = "posix"
+    #: "disk" (journal, survives a reboot) or "host" (survives process crashes only).
+    durability: str = "disk"
+    options: dict[str, str] = field(default_factory=dict, hash=False)

@@ -1,0 +1,163 @@
+"""Publishing: from an exchange and a routing key to lanes and the hay.
+
+Owns: a session's cache of routes, publish times, the publishing half of the lane protocol.
+Must not know: channels' modes, confirms, returns.
+
+The fast path touches caches, encodes once, and makes one kernel call per queue. What a lane
+does not take goes into the hay in one transaction for all its queues, which closes their gates
+before it commits; sleepers are woken afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pika.spec import BasicProperties
+
+from haypile.broker import texts
+from haypile.broker.enqueue import Arrivals
+from haypile.broker.errors import PreconditionFailed
+from haypile.broker.message import HEADER, PERSISTENT
+from haypile.hay.gates import VERSION
+
+if TYPE_CHECKING:
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+
+#: Routes a session remembers; beyond it the cache starts anew.
+ROUTES = 65_536
+
+
+class Publisher:
+    """A session's publishing side."""
+
+    __slots__ = ("clock", "epoch", "last", "patience", "routes", "session", "topology", "words")
+
+    def __init__(self, session: Session, patience: float) -> None:
+        hay = session.vhost.hay
+        self.session = session
+        self.clock = session.vhost.clock.now
+        self.topology = session.vhost.topology
+        self.words = hay.gates.words
+        self.last = 0
+        #: Seconds a full lane is waited for before the detour through the hay.
+        self.patience = patience
+        self.routes: dict[tuple[str, str], tuple[tuple[QueueHandle, ...], bytes]] = {}
+        self.epoch = -1
+
+    def now(self) -> int:
+        """Publish time, ns: grows with every call."""
+        now = self.clock()
+        if now <= self.last:
+            now = self.last + 1
+        self.last = now
+        return now
+
+    def route(
+        self, exchange: str, routing_key: str, properties: BasicProperties | None
+    ) -> tuple[tuple[QueueHandle, ...], bytes]:
+        """The queues a message goes to, and its record's prefix.
+
+        Raises NotFound for an exchange that is not there, AccessRefused for an internal one.
+        """
+        topology = self.topology
+        if self.words[VERSION] != topology.version:
+            topology.sync()
+        if topology.epoch != self.epoch:
+            self.routes.clear()
+            self.epoch = topology.epoch
+        headers = None if properties is None else properties.headers
+        if headers is None:
+            known = self.routes.get((exchange, routing_key))
+            if known is not None:
+                return known
+            copies: list[str] = []
+        else:
+            copies = copied_to(headers)
+        route = topology.route(exchange, routing_key, headers, copies)
+        handle_for = self.session.handle_for
+        routed = tuple([handle_for(queue) for queue in route.queues]), route.prefix
+        if route.lasting and headers is None:
+            if len(self.routes) >= ROUTES:
+                self.routes.clear()
+            self.routes[exchange, routing_key] = routed
+        return routed
+
+    def publish(
+        self,
+        handles: tuple[QueueHandle, ...],
+        prefix: bytes,
+        properties: BasicProperties | None,
+        encoded: bytes,
+        body: bytes,
+    ) -> bool:
+        """Put one message into the queues of ``handles``; False when one refused it.
+
+        Raises ``hay.errors.OutOfRoom`` when there is no room for it: then no queue has it.
+        """
+        session = self.session
+        now = self.clock()
+        if now <= self.last:
+            now = self.last + 1
+        self.last = now
+        priority = flags = 0
+        expiration = None
+        if encoded and properties is not None:
+            priority = properties.priority or 0
+            flags = PERSISTENT if properties.delivery_mode == 2 else 0
+            expiration = properties.expiration
+        record = b"".join(
+            (
+                HEADER.pack(
+                    session.nonce, now, session.id, len(body), len(encoded), len(prefix), priority, flags
+                ),
+                prefix,
+                encoded,
+                body,
+            )
+        )
+        if expiration is None:
+            rest: list[QueueHandle] | None = None
+            for handle in handles:
+                if not handle.offer(record, self.patience):
+                    if rest is None:
+                        rest = [handle]
+                    else:
+                        rest.append(handle)
+                elif handle.retired():
+                    session.rescue(handle)
+            if rest is None:
+                return True
+        else:
+            rest = list(handles)
+        return self.store(rest, record, now, priority, expiration)
+
+    def store(
+        self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None
+    ) -> bool:
+        """Put ``record`` into the hay for each of ``handles`` and wake their consumers."""
+        session = self.session
+        with session.vhost.hay.write() as txn:
+            self.topology.sync(txn)
+            arrivals = Arrivals(session, txn)
+            live = [handle for handle in handles if not handle.queue.deleted]
+            if len(live) == 1:
+                accepted = arrivals.put(live[0], record, now, priority, expiration)
+            else:
+                accepted = arrivals.put_all(live, record, now, priority, expiration)
+        for handle in arrivals.touched.values():
+            session.wake(handle)
+        return accepted
+
+
+def copied_to(headers: dict[str, Any]) -> list[str]:
+    """Routing keys of the CC and BCC headers (https://www.rabbitmq.com/docs/sender-selected)."""
+    keys: list[str] = []
+    for name in ("CC", "BCC"):
+        value = headers.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, list):
+            raise PreconditionFailed(texts.invalid_copies(name, value))
+        keys.extend(key for key in value if isinstance(key, str))
+    return keys

@@ -1,0 +1,179 @@
+"""One queue as one session reaches it: its lane and its gate.
+
+Owns: the session's own descriptor of the queue's lane, and the reading and writing of the
+queue's words in the gate page.
+Must not know: consumers' credit, channels, AMQP methods.
+
+The protocol (docs/architecture.md): the gate is closed under the write lock before anything
+goes into the hay, and opened only under the write lock when the queue's part of the hay is
+empty. A lane that was retired while we sent into it is drained by us: the lane generation word
+is read again after every send. Handles are never shared between sessions, so no lock is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS
+from haypile.lanes.errors import LaneGone
+from haypile.lanes.lane import Lane
+
+if TYPE_CHECKING:
+    from haypile.broker.entities import Queue
+    from haypile.broker.vhost import Vhost
+
+#: Words of the queue's slot that the broker uses, beside those of ``gates``.
+EXPIRING, UNUSED_UNTIL = 4, 5
+TOKEN = b""
+#: After a vain wait for room in a lane, so many overflows go to the hay without a wait.
+IN_VAIN = 16
+
+
+class QueueHandle:
+    """A session's way to one queue."""
+
+    __slots__ = (
+        "base",
+        "generation",
+        "id",
+        "in_vain",
+        "lane",
+        "own_consumers",
+        "plain",
+        "queue",
+        "rules",
+        "vhost",
+        "words",
+    )
+
+    def __init__(self, vhost: Vhost, queue: Queue) -> None:
+        self.vhost = vhost
+        self.queue = queue
+        self.id = queue.id
+        vhost.hay.gates.ensure(queue.slot)
+        self.words = vhost.hay.gates.words
+        self.base = HEADER_WORDS + SLOT_WORDS * queue.slot
+        self.lane: Lane | None = None
+        self.generation = -1
+        #: Consumers of this very session: waiting for them would be waiting for ourselves.
+        self.own_consumers = 0
+        self.in_vain = 0
+        self.rules = rules = queue.args
+        #: No rule of the queue's looks at its messages: first come, first served, for ever.
+        self.plain = (
+            rules.message_ttl is None
+            and rules.max_length is None
+            and rules.max_length_bytes is None
+            and not rules.max_priority
+        )
+
+    # -- the gate ---------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether publishing goes to the hay."""
+        return bool(self.words[self.base + CLOSED])
+
+    def close_gate(self) -> None:
+        """Send publishers to the hay. Under the write lock, before the commit."""
+        self.words[self.base] = 1
+
+    def open_gate(self) -> None:
+        """Let publishers use the lane. Under the write lock, after the commit, hay empty."""
+        if self.queue.lane is not None:
+            self.words[self.base] = 0
+
+    def has_consumers(self) -> bool:
+        """Whether any session consumes from the queue."""
+        return bool(self.words[self.base + CONSUMERS])
+
+    def bump_generation(self) -> None:
+        """The queue's lane came or went. Under the write lock."""
+        self.words[self.base + GENERATION] += 1
+
+    @property
+    def expiring(self) -> bool:
+        """Whether a message with an expiry was ever put into the queue."""
+        return bool(self.words[self.base + EXPIRING])
+
+    def mark_expiring(self) -> None:
+        """There is one now. Under the write lock."""
+        self.words[self.base + EXPIRING] = 1
+
+    @property
+    def unused_until(self) -> int:
+        """When the queue expires unless it is used before, ns; 0: nobody said."""
+        return self.words[self.base + UNUSED_UNTIL]
+
+    def set_unused_until(self, when: int) -> None:
+        """It was used just now. Under the write lock."""
+        self.words[self.base + UNUSED_UNTIL] = when
+
+    # -- the lane ---------------------------------------------------------------------------
+
+    def current_lane(self) -> Lane | None:
+        """The queue's lane, opened anew when it changed; None when it has none."""
+        generation = self.words[self.base + GENERATION]
+        if generation != self.generation:
+            self.vhost.topology.sync()
+            self.close_lane()
+            row = self.queue.lane
+            if row is not None and not self.queue.deleted:
+                self.lane = self.vhost.open_lane(row.name)
+            self.generation = generation
+        return self.lane
+
+    def retired(self) -> bool:
+        """Whether the lane we last used is not the queue's any more."""
+        return self.words[self.base + GENERATION] != self.generation
+
+    def close_lane(self) -> None:
+        """Give our descriptor back (a lane's kernel memory is held until everyone has)."""
+        if self.lane is not None:
+            self.lane.close()
+            self.lane = None
+        self.generation = -1
+
+    def offer(self, record: bytes, patience: float) -> bool:
+        """Send ``record`` through the lane; False when it must go to the hay.
+
+        ``patience`` (seconds) is how long a full lane may be waited for: its consumer is
+        most likely running, and waiting is cheaper for both than a detour through the hay.
+        """
+        words, base = self.words, self.base
+        if words[base]:
+            return False
+        lane = self.lane
+        if words[base + GENERATION] != self.generation:
+            lane = self.current_lane()
+        if lane is None or len(record) > lane.msgsize:
+            return False
+        try:
+            return lane.send(record) or self.wait_for_room(lane, record, patience)
+        except LaneGone:
+            self.generation = -1
+            return False
+
+    def wait_for_room(self, lane: Lane, record: bytes, patience: float) -> bool:
+        """The lane is full: wait for another session's consumer, unless that was in vain lately."""
+        if self.words[self.base + CONSUMERS] <= self.own_consumers:
+            return False
+        if self.in_vain:
+            self.in_vain -= 1
+            return False
+        if lane.send_wait(record, patience):
+            return True
+        self.in_vain = IN_VAIN
+        return False
+
+    def leave_token(self) -> bool:
+        """Wake whoever sleeps on the lane; False when there is no lane to do it by."""
+        lane = self.current_lane()
+        if lane is None:
+            return False
+        try:
+            if not lane.depth():
+                lane.send(TOKEN)
+        except LaneGone:
+            return False
+        return True

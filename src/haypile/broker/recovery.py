@@ -1,0 +1,113 @@
+"""What a session leaves behind, put in order: by itself when it closes, by another when it died.
+
+Owns: giving back unacked messages, consumers and exclusive queues of a session, exactly once.
+Must not know: how deaths are noticed (``hay.sessions``).
+
+A dead session's lock is seized first, so that one recovers it; its landing and its taken list go
+back into the hay (redelivered) in the transaction that also deletes its row. Whoever is killed
+in the middle leaves the row, and the next one starts anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haypile.broker import message
+from haypile.broker.consuming import settle_lane
+from haypile.broker.declare import consumers as rows
+from haypile.broker.holdings import ROW, Moving
+from haypile.broker.settle import put_back
+from haypile.broker.source import REDELIVERED
+from haypile.hay.sessions import dead_sessions, seize
+from haypile.lanes.landing import Landing
+
+if TYPE_CHECKING:
+    from haypile.broker.queue import QueueHandle
+    from haypile.broker.session import Session
+
+LOGGER = logging.getLogger("haypile")
+
+
+def recover_dead(session: Session) -> None:
+    """Recover every session whose process is gone."""
+    for dead in dead_sessions(session.vhost.hay):
+        recover(session, dead)
+
+
+def recover(session: Session, dead: int) -> None:
+    """Put back what the session ``dead`` held."""
+    with seize(session.vhost.hay, dead) as grave:
+        if grave is None:
+            return
+        touched: dict[int, QueueHandle] = {}
+        with session.holdings.write() as moving:
+            row = moving.txn.session(dead)
+            context = session.context(moving)
+            if row is not None:
+                count = bury(session, moving, dead, row, grave.landing_path(), touched)
+                for queue in rows.remove_session(context, dead):
+                    settle_lane(moving, context, session.handle_for(queue))
+                moving.txn.delete_session(dead)
+        if row is not None:
+            LOGGER.info("session %d ended without closing: %d messages redelivered", dead, count)
+        session.notify(context)
+        for handle in touched.values():
+            session.wake(handle)
+
+
+def bury(
+    session: Session, moving: Moving, dead: int, row: bytes, landing: Path, touched: dict[int, QueueHandle]
+) -> int:
+    """Return the messages of ``dead`` to their queues; how many there were."""
+    txn = moving.txn
+    by_id = session.vhost.topology.by_id
+    batch = ROW.unpack_from(row)[0]
+    count = 0
+    for entry in Landing.read(landing):
+        if 0 < entry.batch <= batch or not entry.record:
+            continue
+        queue = by_id.get(entry.owner)
+        if queue is None or queue.deleted:
+            continue
+        handle = session.handle_for(queue)
+        record = entry.record
+        if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
+            session.set_aside(queue.name, record)
+            continue
+        txn.put(queue.id, message.order_of(record), record, flags=REDELIVERED, deliveries=1)
+        touched[queue.id] = handle
+        count += 1
+    for number, held in txn.taken(dead):
+        queue = by_id.get(held.queue)
+        if queue is None or queue.deleted:
+            txn.drop(dead, (number,))
+            continue
+        txn.restore(dead, number, flags=REDELIVERED, deliveries=held.deliveries + 1)
+        touched[held.queue] = session.handle_for(queue)
+        count += 1
+    for handle in touched.values():
+        handle.close_gate()
+    return count
+
+
+def leave(session: Session) -> None:
+    """A session's own orderly end."""
+    unacked = []
+    for channel in session.channels.values():
+        unacked.extend(channel.unacked.values())
+        for _, items, _ in channel.tx_settled:
+            unacked.extend(one for _, one in items)
+    with session.holdings.write() as moving:
+        context = session.context(moving)
+        moving.write_acks()
+        touched = put_back(session, moving, unacked, True)
+        left = [session.handle_for(queue) for queue in rows.remove_session(context, session.id)]
+        for handle in left:
+            settle_lane(moving, context, handle)
+        moving.txn.delete_session(session.id)
+    session.notify(context)
+    for handle in touched + [handle for handle in left if handle.closed]:
+        if not handle.queue.deleted:
+            session.wake(handle)

@@ -1,0 +1,287 @@
+"""A session: one AMQP connection, from the broker's side.
+
+Owns: the connection's channels, its sources and queue handles, its identity on this host (lock
+file, bell, row in the store), when it wants to be called, and its end.
+Must not know: event loops, pika's connections (``ports.Outbox`` stands for them), how methods
+are carried out (``handlers``).
+
+A session belongs to the thread whose loop turns it, as a pika connection does. It never
+sleeps: it says through the outbox what to watch and when to be called.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from pika.spec import BasicProperties
+
+from haypile.broker import handlers, lifecycle, recovery
+from haypile.broker.channel import Channel
+from haypile.broker.declare.context import Context
+from haypile.broker.due import Due
+from haypile.broker.errors import AMQPError
+from haypile.broker.holdings import ROW, Holdings, Moving
+from haypile.broker.ports import Outbox, VhostTarget
+from haypile.broker.publisher import Publisher
+from haypile.broker.queue import QueueHandle
+from haypile.broker.source import Source
+from haypile.broker.entities import Queue
+from haypile.broker.vhost import Vhost
+from haypile.hay.sessions import SessionFile, dead_sessions, ring
+
+LOGGER = logging.getLogger("haypile")
+
+#: Seconds between looks at gates and at other sessions (a consumer killed right after it took a
+#: token leaves the others asleep: this look ends it).
+TICK = 1.0
+
+
+class Session:
+    """One connection to a vhost of this host."""
+
+    def __init__(
+        self, vhost: Vhost, outbox: Outbox, info: dict[str, Any], user: str, patience: float
+    ) -> None:
+        self.vhost = vhost
+        self.outbox = outbox
+        self.user = user
+        self.nonce = vhost.hay.nonce
+        text = json.dumps(info, default=str).encode()
+        self.file = SessionFile.create(vhost.hay, ROW.pack(0) + text)
+        self.id = self.file.id
+        self.holdings = Holdings(self, text)
+        self.publisher = Publisher(self, patience)
+        self.due = Due(self)
+        self.channels: dict[int, Channel] = {}
+        self.handles: dict[int, QueueHandle] = {}
+        self.sources: dict[int, Source] = {}
+        self.watched: dict[int, Source] = {}
+        self.closing = False
+        self.closed = False
+
+    @classmethod
+    def open(
+        cls,
+        target: VhostTarget,
+        outbox: Outbox,
+        *,
+        client_properties: dict[str, Any] | None = None,
+        user: str = "guest",
+        patience: float = 0.002,
+        info: dict[str, Any] | None = None,
+    ) -> Session:
+        """Join the vhost at ``target``.
+
+        ``patience`` is the longest wait for a full lane, seconds. Raises AMQPError as RabbitMQ
+        would refuse the connection, ``hay.errors.UnusableDirectory`` for a directory that is not
+        safe to use, ``hay.errors.OutOfRoom`` when there is no room to register.
+        """
+        vhost = Vhost.join(target)
+        try:
+            session = cls(vhost, outbox, info or {}, user, patience)
+        except BaseException:
+            vhost.leave()
+            raise
+        outbox.watch(session.file.bell.fd)
+        session.set_timer()
+        recovery.recover_dead(session)
+        return session
+
+    # -- from the wire ----------------------------------------------------------------------
+
+    def handle(
+        self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b""
+    ) -> None:
+        """Carry out one method of the client; replies go to the outbox.
+
+        The one place where an error becomes a Close.
+        """
+        try:
+            handlers.dispatch(self, channel, method, properties, body)
+        except AMQPError as error:
+            lifecycle.fail(self, channel, method, error)
+
+    def on_ready(self, fd: int) -> None:
+        """A watched descriptor is readable."""
+        source = self.watched.get(fd)
+        if source is not None:
+            source.on_ready()
+        elif fd == self.file.bell.fd:
+            self.file.bell.drain()
+            self.look_around()
+
+    def on_timer(self) -> None:
+        """The time given to ``Outbox.call_at`` has come."""
+        if self.closed:
+            return
+        self.set_timer()
+        self.due.settle()
+        for dead in dead_sessions(self.vhost.hay):
+            recovery.recover(self, dead)
+        for handle in list(self.handles.values()):
+            if handle.queue.deleted:
+                self.forget(handle)
+            elif handle.lane is not None and handle.retired():
+                handle.close_lane()
+        self.look_around()
+        self.holdings.flush_acks()
+
+    def set_timer(self) -> None:
+        """Be called for the next thing due, and once a second anyway."""
+        vhost = self.vhost
+        wait = TICK
+        due = vhost.hay.gates.due
+        if due:
+            wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), TICK)
+        self.outbox.call_at(vhost.clock.monotonic() + wait)
+
+    def deadline_moved(self, when: int) -> None:
+        """Something is due earlier than anybody thought: who sleeps beyond it must know."""
+        vhost = self.vhost
+        self.set_timer()
+        if when < vhost.clock.now() + int(TICK * 1e9):
+            vhost.ring_all(self.id)
+
+    def look_around(self) -> None:
+        """Something may have changed: queues gone, messages where no descriptor tells."""
+        self.set_timer()
+        self.vhost.topology.sync()
+        for source in list(self.sources.values()):
+            if source.queue.deleted:
+                lifecycle.cancel_deleted(self, source)
+            elif source.handle.closed or not source.idle:
+                source.stir()
+                source.pump()
+
+    def before_sleep(self) -> None:
+        """The loop is about to block."""
+        for source in list(self.sources.values()):
+            if not source.idle and not source.blocked:
+                source.pump()
+        if self.holdings.acked:
+            self.holdings.flush_acks()
+
+    def pump(self) -> None:
+        """Deliver what consumers may have now: RabbitMQ pushes before it answers."""
+        for source in list(self.sources.values()):
+            if not source.blocked:
+                source.pump()
+
+    def close(self) -> None:
+        """Give everything back and leave. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self.outbox.call_at(None)
+        for source in self.sources.values():
+            source.unwatch()
+        self.outbox.unwatch(self.file.bell.fd)
+        try:
+            recovery.leave(self)
+        finally:
+            for handle in self.handles.values():
+                handle.close_lane()
+            self.holdings.close()
+            self.file.close()
+            self.vhost.leave()
+
+    # -- for the broker's other parts -------------------------------------------------------
+
+    def handle_for(self, queue: Queue) -> QueueHandle:
+        """This session's handle of ``queue``."""
+        handle = self.handles.get(queue.id)
+        if handle is None:
+            handle = self.handles[queue.id] = QueueHandle(self.vhost, queue)
+        return handle
+
+    def forget(self, handle: QueueHandle) -> None:
+        """The queue is gone: give its descriptor back."""
+        handle.close_lane()
+        self.handles.pop(handle.id, None)
+
+    def watch(self, fd: int, source: Source) -> None:
+        """Have ``source`` called when ``fd`` is readable."""
+        self.watched[fd] = source
+        self.outbox.watch(fd)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop it."""
+        if self.watched.pop(fd, None) is not None:
+            self.outbox.unwatch(fd)
+
+    def wake(self, handle: QueueHandle) -> None:
+        """Something was put into the hay for this queue: wake who may take it."""
+        if not handle.has_consumers():
+            return
+        source = self.sources.get(handle.id)
+        if source is not None:
+            source.stir()
+            self.outbox.soon()
+        if not handle.leave_token():
+            self.ring({key[0] for key in handle.queue.consumers})
+
+    def ring(self, sessions: set[int]) -> None:
+        """Have other sessions look around."""
+        for session in sessions:
+            if session != self.id:
+                ring(self.vhost.hay, session)
+
+    def rescue(self, handle: QueueHandle) -> None:
+        """Our message went into a lane that was retired meanwhile: bring it home."""
+        lane = handle.lane
+        if lane is None:
+            return
+        with self.holdings.write() as moving:
+            self.vhost.topology.sync(moving.txn)
+            moving.drain(handle, lane)
+        self.wake(handle)
+
+    def set_aside(self, queue: str, record: bytes, error: Exception | None = None) -> None:
+        """Bytes in a lane that are no message of ours: keep them, say so, go on."""
+        path = self.vhost.hay.set_aside(queue, record)
+        LOGGER.warning(
+            "queue %r: %d bytes in its kernel queue are no haypile message (%s); put aside in %s",
+            queue,
+            len(record),
+            error or "no record header",
+            path,
+        )
+
+    def settle_gate(self, handle: QueueHandle, left: int) -> None:
+        """After a look that closed the gate: whoever sleeps must see what is left."""
+        if left:
+            self.wake(handle)
+        else:
+            source = self.sources.get(handle.id)
+            if source is not None:
+                source.stir()
+                self.outbox.soon()
+            elif handle.has_consumers():
+                # A consumer opens the gate again when it finds the hay empty.
+                self.wake(handle)
+
+    def context(self, moving: Moving, channel: Channel | None = None) -> Context:
+        """What an operation on the topology works with, inside ``moving``."""
+        self.vhost.topology.sync(moving.txn)
+        return Context(
+            topology=self.vhost.topology,
+            txn=moving.txn,
+            session=self.id,
+            last_queue=channel.last_queue if channel is not None else "",
+            drain=lambda queue: moving.drain(self.handle_for(queue)),
+        )
+
+    def notify(self, context: Context) -> None:
+        """After the commit: queues that were deleted, and whom that concerns."""
+        for queue in context.deleted:
+            if queue.lane is not None:
+                self.vhost.lanes.unlink(queue.lane.name)
+            source = self.sources.get(queue.id)
+            if source is not None:
+                lifecycle.cancel_deleted(self, source)
+            handle = self.handles.get(queue.id)
+            if handle is not None:
+                self.forget(handle)
+            self.ring({key[0] for key in queue.consumers})

@@ -1,0 +1,297 @@
+"""Taking messages from one queue for a session's consumers.
+
+Owns: the consuming half of the lane protocol (docs/architecture.md), the dealing of messages
+to the session's own consumers in turn, and when to sleep.
+Must not know: AMQP replies, how a message reaches pika.
+
+Invariants:
+- A message taken for manual acknowledgement is in the landing or in the session's taken list,
+  both of which outlive this process, before the application can see it.
+- A source that stops taking while the hay is not empty leaves a token in the lane.
+- ``idle`` is set only after the gate was seen open and then the lane empty (or, without a lane,
+  the hay empty): whatever comes later makes a descriptor readable or rings our bell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from haypile.broker import message
+from haypile.broker.queue import QueueHandle
+from haypile.hay.gates import CONSUMERS, GENERATION
+from haypile.lanes.errors import LaneGone
+from haypile.lanes.lane import Lane
+
+if TYPE_CHECKING:
+    from haypile.broker.consumer import Consumer
+    from haypile.broker.session import Session
+    from haypile.hay.txn import Entry, WriteTxn
+
+#: Messages a lone consumer takes at once. With neighbours it takes one at a time: a batch in
+#: hand cannot be shared any more (RabbitMQ deals messages out round-robin).
+BATCH = 64
+#: Messages delivered before the loop gets its turn (timers, other descriptors, acks).
+TURN = 256
+#: Slots of the landing kept free for moving a lane into the hay.
+RESERVE = 16
+
+REDELIVERED = 1
+
+
+class Taken(NamedTuple):
+    """A message in hand."""
+
+    record: bytes
+    redelivered: bool
+    #: Landing slot that holds it, -1 when none does.
+    slot: int
+    #: Its number in the session's taken list, 0 when it is not there.
+    number: int
+    order: bytes
+    #: Deliveries before this one that ended in a requeue (quorum queues count them).
+    deliveries: int
+
+
+class Source:
+    """One queue, as far as one session consumes from it."""
+
+    __slots__ = ("blocked", "consumers", "handle", "idle", "queue", "session", "turn", "watched")
+
+    def __init__(self, session: Session, handle: QueueHandle) -> None:
+        self.session = session
+        self.handle = handle
+        self.queue = handle.queue
+        self.consumers: list[Consumer] = []
+        self.turn = 0
+        self.idle = False
+        self.blocked = False
+        self.watched = -1
+
+    # -- consumers in turn ------------------------------------------------------------------
+
+    def add(self, consumer: Consumer) -> None:
+        """A consumer joins; those of higher priority stay in front."""
+        self.consumers.append(consumer)
+        self.consumers.sort(key=lambda one: -one.priority)
+        self.handle.own_consumers = len(self.consumers)
+        self.idle = self.blocked = False
+
+    def remove(self, consumer: Consumer) -> None:
+        """A consumer leaves."""
+        if consumer in self.consumers:
+            self.consumers.remove(consumer)
+            self.handle.own_consumers = len(self.consumers)
+        self.turn = 0
+
+    def next_consumer(self) -> Consumer | None:
+        """Whose turn it is; None when nobody has credit."""
+        consumers = self.consumers
+        count = len(consumers)
+        if count == 1:
+            only = consumers[0]
+            return only if only.no_ack or only.credit() else None
+        best: Consumer | None = None
+        for step in range(count):
+            candidate = consumers[(self.turn + step) % count]
+            if (best is None or candidate.priority > best.priority) and candidate.credit():
+                best = candidate
+        if best is not None:
+            self.turn = (consumers.index(best) + 1) % count
+        return best
+
+    def stir(self) -> None:
+        """There may be something to take again."""
+        self.idle = False
+        if self.blocked:
+            self.blocked = False
+            self.watch()
+
+    # -- delivering -------------------------------------------------------------------------
+
+    def pump(self, most: int = TURN) -> None:
+        """Deliver up to ``most`` messages to consumers that have credit."""
+        words, base = self.handle.words, self.handle.base
+        while most > 0:
+            if self.queue.deleted or not self.consumers:
+                self.idle = True
+                return
+            consumer = self.next_consumer()
+            if consumer is None:
+                self.block()
+                return
+            count = len(self.consumers)
+            budget = 1
+            if count == 1 and words[base + CONSUMERS] <= 1:
+                budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
+            taken = self.take(budget, consumer.no_ack)
+            if not taken:
+                if self.idle:
+                    return
+                continue
+            most -= len(taken)
+            consumer.channel.deliver(consumer, taken)
+        if words[base]:
+            self.handle.leave_token()
+
+    def block(self) -> None:
+        """Nobody has credit: others must be able to take what is left."""
+        self.blocked = True
+        if self.handle.closed:
+            self.handle.leave_token()
+
+    def take(self, budget: int, no_ack: bool) -> list[Taken]:
+        """Up to ``budget`` messages, in order. An empty list with ``idle`` unset: try again."""
+        handle = self.handle
+        if handle.words[handle.base]:
+            return self.serve_hay(budget, no_ack)
+        lane = handle.lane
+        if handle.words[handle.base + GENERATION] != handle.generation:
+            lane = handle.current_lane()
+            self.watch()
+        if lane is None:
+            return self.serve_hay(budget, no_ack)
+        try:
+            return self.take_from_lane(lane, budget) if no_ack else self.land(lane, budget)
+        except LaneGone:
+            handle.generation = -1
+            return []
+
+    def take_from_lane(self, lane: Lane, budget: int) -> list[Taken]:
+        """For consumers that do not acknowledge: what is received is gone from the kernel."""
+        got: list[Taken] = []
+        receive = lane.receive
+        for _ in range(budget):
+            record = receive()
+            if not record:
+                if record is None:
+                    # The gate may have been closed since the caller looked at it.
+                    self.idle = not got and not self.handle.closed
+                break
+            got.append(Taken(record, False, -1, 0, b"", 0))
+        return got
+
+    def land(self, lane: Lane, budget: int) -> list[Taken]:
+        """For consumers that acknowledge: receive straight into slots that outlive us."""
+        holdings = self.session.holdings
+        landing = holdings.landing
+        if landing.free <= RESERVE:
+            holdings.spill()
+        budget = min(budget, landing.free - RESERVE)
+        got: list[Taken] = []
+        for _ in range(budget):
+            slot = landing.take(lane, 0, self.handle.id)
+            if slot is None:
+                self.idle = not got and not self.handle.closed
+                break
+            record = landing.record(slot)
+            if not record:
+                landing.clear(slot)
+                break
+            got.append(Taken(record, False, slot, 0, b"", 0))
+        return got
+
+    def serve_hay(self, budget: int, no_ack: bool) -> list[Taken]:
+        """One transaction: what is in the lane joins the hay, and the heads come out of it."""
+        session, handle = self.session, self.handle
+        hay = session.vhost.hay
+        if handle.current_lane() is None and not handle.queue.deleted:
+            with hay.read() as reading:
+                if not reading.count(handle.id)[0]:
+                    self.idle = True
+                    return []
+        with session.holdings.write() as moving:
+            txn = moving.txn
+            session.vhost.topology.sync(txn)
+            if self.queue.deleted:
+                self.idle = True
+                return []
+            moving.drain(handle)
+            moving.write_acks()
+            if no_ack:
+                got = [
+                    Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)
+                    for entry, record in txn.take(handle.id, budget)
+                ]
+            else:
+                got = self.hold(txn, budget)
+            left = txn.count(handle.id)[0]
+            if not left:
+                txn.on_commit.append(handle.open_gate)
+        if left:
+            if handle.lane is not None:
+                handle.leave_token()
+        elif handle.lane is None:
+            self.idle = not got
+        return got
+
+    def hold(self, txn: WriteTxn, budget: int) -> list[Taken]:
+        """Move heads of the hay to our taken list."""
+        holdings = self.session.holdings
+        number = holdings.next_number
+        entries: list[tuple[Entry, bytes]] = txn.hold(self.handle.id, budget, self.session.id, number)
+        holdings.next_number += len(entries)
+        return [
+            Taken(record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries)
+            for i, (entry, record) in enumerate(entries)
+        ]
+
+    def get(self, no_ack: bool) -> tuple[Taken | None, int]:
+        """One message for basic.get, and how many are left."""
+        session, handle = self.session, self.handle
+        lane = handle.current_lane()
+        if lane is None or not lane.depth():
+            with session.vhost.hay.read() as reading:
+                if not reading.count(handle.id)[0]:
+                    return None, 0
+        with session.holdings.write() as moving:
+            txn = moving.txn
+            session.vhost.topology.sync(txn)
+            moving.drain(handle)
+            moving.write_acks()
+            if no_ack:
+                got = [
+                    Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)
+                    for entry, record in txn.take(handle.id, 1)
+                ]
+            else:
+                got = self.hold(txn, 1)
+            left = txn.count(handle.id)[0]
+        session.settle_gate(handle, left)
+        return (got[0] if got else None), left
+
+    # -- sleeping ---------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Let the loop wake us when the lane is readable."""
+        lane = self.handle.current_lane()
+        fd = -1 if lane is None or lane.fd is None else lane.fd
+        if fd != self.watched:
+            self.unwatch()
+            if fd >= 0:
+                self.session.watch(fd, self)
+                self.watched = fd
+
+    def unwatch(self) -> None:
+        """Stop it."""
+        if self.watched >= 0:
+            self.session.unwatch(self.watched)
+            self.watched = -1
+
+    def on_ready(self) -> None:
+        """The lane is readable."""
+        if self.next_consumer() is None:
+            # Level-triggered: without this the loop would spin until credit comes back.
+            self.blocked = True
+            self.unwatch()
+            return
+        self.idle = False
+        self.pump()
+
+
+def decode(session: Session, queue: str, record: bytes) -> message.Message | None:
+    """The message in ``record``; None (and a warning, and the bytes put aside) for foreign bytes."""
+    try:
+        return message.decode(record, session.vhost.hay.nonce)
+    except message.Foreign as error:
+        session.set_aside(queue, record, error)
+        return None

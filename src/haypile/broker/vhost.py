@@ -1,0 +1,85 @@
+"""A vhost as this process sees it: the store, the topology and the lanes, shared by its sessions.
+
+Owns: one ``Hay``, one ``Topology`` and one lane factory for each vhost directory a process uses,
+counted by the sessions that use them.
+Must not know: channels, pika, wires.
+
+Invariant: sessions of one process that name the same directory share one ``Vhost``; the last
+session to leave closes it. A forked child starts with none (its parent's are the parent's).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from haypile.broker.ports import VhostTarget
+from haypile.broker.topology import Topology
+from haypile.hay.clock import Clock
+from haypile.hay.sessions import ring
+from haypile.hay.store import Hay
+from haypile.lanes.lane import Lane, Lanes
+from haypile.lanes.posix import PosixLanes
+
+LOGGER = logging.getLogger("haypile")
+
+
+class Vhost:
+    """The shared parts of a vhost; get one by ``Vhost.join``, give it back by ``leave``."""
+
+    _open: dict[str, Vhost] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, target: VhostTarget) -> None:
+        self.target = target
+        self.name = target.vhost
+        self.hay = Hay.open(target.directory)
+        self.topology = Topology(self.hay, target.vhost)
+        self.lanes: Lanes = PosixLanes()
+        self.clock = Clock(self.hay.now)
+        self.users = 0
+
+    @classmethod
+    def join(cls, target: VhostTarget) -> Vhost:
+        """The vhost at ``target``, made if need be.
+
+        Raises ``hay.errors.UnusableDirectory`` when its directory cannot be used safely.
+        """
+        key = str(target.directory)
+        with cls._lock:
+            vhost = cls._open.get(key)
+            if vhost is None:
+                vhost = cls._open[key] = cls(target)
+            vhost.users += 1
+            return vhost
+
+    def leave(self) -> None:
+        """Undo one ``join``."""
+        with self._lock:
+            self.users -= 1
+            if self.users == 0:
+                if self._open.get(str(self.target.directory)) is self:
+                    del self._open[str(self.target.directory)]
+                self.hay.close()
+
+    def open_lane(self, name: str) -> Lane | None:
+        """The lane called ``name``, or None when it is gone."""
+        return self.lanes.open(name)
+
+    def ring_all(self, but: int) -> None:
+        """Have every other session look around."""
+        with self.hay.read() as reading:
+            sessions = reading.session_ids()
+        for session in sessions:
+            if session != but:
+                ring(self.hay, session)
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a forked child: the parent's vhosts are not ours."""
+        cls._open = {}
+        cls._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=Vhost.forget)
