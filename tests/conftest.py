@@ -1,0 +1,148 @@
+"""Fixtures for every test: a RabbitMQ, fresh vhosts, and the check that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import leaks, rabbitmq
+from tests.support.kernel_queues import KernelQueues
+from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
+
+#: Transports of this machine that exist so far.
+LOCAL_TRANSPORTS = ("posix",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whoever owns the run owns the private RabbitMQ too; xdist's workers inherit where it lives."""
+    if not hasattr(config, "workerinput"):
+        rabbitmq.own_directory()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing of a private RabbitMQ outlives the run."""
+    if not hasattr(config, "workerinput"):
+        rabbitmq.stop_own_server()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs the fixture is marked, so that ``-m 'not rabbitmq'`` runs without a server."""
+    for item in items:
+        if "rabbitmq_broker" in getattr(item, "fixturenames", ()):
+            item.add_marker("rabbitmq")
+
+
+# -- RabbitMQ ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file() -> str:
+    """The file pytest-docker starts: the one users have."""
+    os.environ.setdefault("HAYPILE_AMQP_PORT", "0")  # any free port
+    os.environ.setdefault("HAYPILE_MANAGEMENT_PORT", "0")
+    return str(Path(__file__).resolve().parents[1] / "docker-compose.yml")
+
+
+def _responds(url: str) -> bool:
+    import pika
+
+    try:
+        pika.BlockingConnection(pika.URLParameters(url)).close()
+    except Exception:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq_or_reason(request: pytest.FixtureRequest) -> Iterator[rabbitmq.Broker | str]:
+    def by_docker() -> tuple[str, str]:
+        services = request.getfixturevalue("docker_services")
+        host = request.getfixturevalue("docker_ip")
+        url = f"amqp://guest:guest@{host}:{services.port_for('rabbitmq', 5672)}"
+        services.wait_until_responsive(timeout=120, pause=0.5, check=lambda: _responds(url))
+        return url, f"http://{host}:{services.port_for('rabbitmq', 15672)}"
+
+    try:
+        broker = rabbitmq.get_broker(by_docker)
+    except rabbitmq.NoRabbitMQ as error:
+        yield f"no RabbitMQ: {error}"
+        return
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def rabbitmq_broker(_rabbitmq_or_reason: rabbitmq.Broker | str) -> rabbitmq.Broker:
+    """A real RabbitMQ. Without one the test is skipped, in CI it fails."""
+    if isinstance(_rabbitmq_or_reason, str):
+        if rabbitmq.in_ci():
+            pytest.fail(_rabbitmq_or_reason, pytrace=False)
+        pytest.skip(_rabbitmq_or_reason)
+    return _rabbitmq_or_reason
+
+
+# -- vhosts --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def state_directory(monkeypatch: pytest.MonkeyPatch, _kernel_queues: KernelQueues) -> Iterator[Path]:
+    """HAYPILE_DIR of this test, removed after it. A session file or a lane left then fails the test."""
+    directory = make_state_directory()
+    monkeypatch.setenv("HAYPILE_DIR", str(directory))
+    yield directory
+    found = leaks.wait_until_gone(lambda: leaks.in_state(directory, _kernel_queues))
+    remove_state_directory(directory)
+    if found:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
+@pytest.fixture
+def make_vhost(request: pytest.FixtureRequest) -> Callable[[str], Vhost]:
+    """Makes fresh vhosts: ``make_vhost("posix")``, ``make_vhost("amqp")``."""
+    made = 0
+
+    def make(transport: str) -> Vhost:
+        nonlocal made
+        made += 1
+        if transport == "amqp":
+            broker: rabbitmq.Broker = request.getfixturevalue("rabbitmq_broker")
+            return Vhost("amqp", broker.vhost_url(broker.fresh_vhost()), {})
+        directory: Path = request.getfixturevalue("state_directory")
+        return local_vhost(transport, directory, f"test{made}")
+
+    return make
+
+
+@pytest.fixture(params=[*LOCAL_TRANSPORTS, pytest.param("amqp", marks=pytest.mark.rabbitmq)])
+def vhost(request: pytest.FixtureRequest, make_vhost: Callable[[str], Vhost]) -> Vhost:
+    """A fresh vhost, on every transport in turn."""
+    return make_vhost(request.param)
+
+
+# -- leaks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _kernel_queues() -> Iterator[KernelQueues]:
+    queues = KernelQueues()
+    yield queues
+    queues.close()
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest, _kernel_queues: KernelQueues) -> Iterator[None]:
+    """Fails a test that leaves a descriptor, a child process or a kernel queue behind."""
+    broker = None
+    if "rabbitmq" in {mark.name for mark in request.node.iter_markers()}:
+        broker = request.getfixturevalue("_rabbitmq_or_reason")  # started now: it is none of the test's
+    helpers = {queues.pid for queues in [_kernel_queues.helper] if queues}
+    if isinstance(broker, rabbitmq.Broker):
+        helpers |= broker.helpers
+    before = leaks.look(_kernel_queues)
+    yield
+    found = leaks.wait_until_gone(lambda: leaks.left_behind(before, leaks.look(_kernel_queues), helpers))
+    if found:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)

@@ -1,0 +1,115 @@
+"""What a test must not leave behind, and how it is found.
+
+Owns: the list of things compared before and after a test: this process's descriptors and children, the kernel
+queues of this machine, and the session files below the test's state directory. Must not know: pytest.
+
+Everything is given a moment to go, since a child that ended takes its descriptors with it a little later.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.kernel_queues import KernelQueues
+
+#: Seconds a leftover may still go away by itself.
+GRACE = 2.0
+#: How lanes are named (haypile.lanes.posix).
+LANE_MARK = "haypile"
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What was there at one instant."""
+
+    descriptors: dict[int, str]
+    children: frozenset[int]
+    queues: frozenset[str] | None
+
+
+def children() -> frozenset[int]:
+    """Pids of this process's children, of any of its threads."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found.update(map(int, (task / "children").read_text().split()))
+        except OSError:
+            continue
+    return frozenset(found)
+
+
+def descriptors() -> dict[int, str]:
+    """Open descriptors and what each is of."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the one listdir used
+    return found
+
+
+def look(kernel_queues: KernelQueues) -> Traces:
+    """The traces of this instant."""
+    names = kernel_queues.names()
+    ours = None if names is None else frozenset(name for name in names if LANE_MARK in name)
+    return Traces(descriptors(), children(), ours)
+
+
+def left_behind(before: Traces, after: Traces, helpers: Iterable[int]) -> list[str]:
+    """What ``after`` has that ``before`` had not, in words.
+
+    ``helpers`` are pids of processes that serve the whole run.
+    """
+    found = []
+    for number, target in after.descriptors.items():
+        if before.descriptors.get(number) != target and not _harmless(target):
+            found.append(f"descriptor {number} is open: {target}")
+    for pid in after.children - before.children - set(helpers):
+        found.append(f"child process {pid}: {_command(pid)}")
+    if before.queues is not None and after.queues is not None and _alone():
+        found += [f"kernel queue {name}" for name in after.queues - before.queues]
+    return found
+
+
+def _alone() -> bool:
+    """Whether every new kernel queue must be ours: elsewhere other workers and programs make theirs too."""
+    return bool(os.environ.get("CI")) and "PYTEST_XDIST_WORKER" not in os.environ
+
+
+def _harmless(target: str) -> bool:
+    return target.startswith(("/dev/urandom", "/dev/null")) or "/.hypothesis/" in target
+
+
+def _command(pid: int) -> str:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return line.decode(errors="replace") or "zombie"
+    except OSError:
+        return "gone"
+
+
+def in_state(directory: Path, kernel_queues: KernelQueues) -> list[str]:
+    """Session files below a state directory, and lanes of its stores, for a time when no connection is open.
+
+    A lane belongs to a store when its name stands in the store's file.
+    """
+    found = [f"session file {path}" for path in sorted(directory.rglob("sessions/*"))]
+    names = [name for name in kernel_queues.names() or () if LANE_MARK in name]
+    if names:
+        for store in directory.rglob("data.mdb"):
+            content = store.read_bytes()
+            found += [f"kernel queue {name}" for name in names if name.strip("/").encode() in content]
+    return found
+
+
+def wait_until_gone(check: Callable[[], list[str]]) -> list[str]:
+    """The result of ``check``, once it is empty or the grace has run out."""
+    deadline = time.monotonic() + GRACE
+    while (found := check()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
