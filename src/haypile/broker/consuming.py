@@ -22,6 +22,7 @@ from haypile.broker.source import Source
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Channel
+    from haypile.broker.declare.context import Context
     from haypile.broker.holdings import Moving
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session

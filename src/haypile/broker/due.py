@@ -84,8 +84,7 @@ class Due:
                 first = first_due(txn)
                 txn.on_commit.append(lambda due=first: setattr(self.gates, "due", due))  # type: ignore[misc]
             session.notify(context)
-            for handle in arrivals.touched.values():
-                session.wake(handle)
+            session.wake_all(arrivals)
 
     def expire_queue(self, txn: WriteTxn, handle: QueueHandle, context: Context, now: int) -> None:
         """Delete a queue that nobody has used for its x-expires."""

@@ -192,8 +192,8 @@ class Moving:
         landing = holdings.landing
         batch = self.begin()
         try:
-            while landing.free and (slot := landing.take(lane, batch, handle.id)) is not None:
-                self.store(handle, slot)
+            while landing.free and (taken := landing.take(lane, batch, handle.id)) is not None:
+                self.store(handle, taken)
         except LaneGone:
             handle.generation = -1
 

@@ -10,14 +10,13 @@ before it commits; sleepers are woken afterwards.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pika.spec import BasicProperties
 
-from haypile.broker import texts
 from haypile.broker.enqueue import Arrivals
-from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import HEADER, PERSISTENT
+from haypile.broker.properties import copied_to
 from haypile.hay.gates import VERSION
 
 if TYPE_CHECKING:
@@ -145,19 +144,5 @@ class Publisher:
                 accepted = arrivals.put(live[0], record, now, priority, expiration)
             else:
                 accepted = arrivals.put_all(live, record, now, priority, expiration)
-        for handle in arrivals.touched.values():
-            session.wake(handle)
+        session.wake_all(arrivals)
         return accepted
-
-
-def copied_to(headers: dict[str, Any]) -> list[str]:
-    """Routing keys of the CC and BCC headers (https://www.rabbitmq.com/docs/sender-selected)."""
-    keys: list[str] = []
-    for name in ("CC", "BCC"):
-        value = headers.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, list):
-            raise PreconditionFailed(texts.invalid_copies(name, value))
-        keys.extend(key for key in value if isinstance(key, str))
-    return keys

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from haypile.broker import message
 from haypile.broker.consuming import settle_lane
 from haypile.broker.declare import consumers as rows
+from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import ROW, Moving
 from haypile.broker.settle import put_back
 from haypile.broker.source import REDELIVERED
@@ -24,6 +25,7 @@ from haypile.hay.sessions import dead_sessions, seize
 from haypile.lanes.landing import Landing
 
 if TYPE_CHECKING:
+    from haypile.broker.channel import Unacked
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
 
@@ -94,7 +96,7 @@ def bury(
 
 def leave(session: Session) -> None:
     """A session's own orderly end."""
-    unacked = []
+    unacked: list[Unacked] = []
     for channel in session.channels.values():
         unacked.extend(channel.unacked.values())
         for _, items, _ in channel.tx_settled:
@@ -102,12 +104,14 @@ def leave(session: Session) -> None:
     with session.holdings.write() as moving:
         context = session.context(moving)
         moving.write_acks()
-        touched = put_back(session, moving, unacked, True)
+        arrivals = Arrivals(session, moving.txn)
+        put_back(session, moving, arrivals, unacked, True)
         left = [session.handle_for(queue) for queue in rows.remove_session(context, session.id)]
         for handle in left:
             settle_lane(moving, context, handle)
         moving.txn.delete_session(session.id)
     session.notify(context)
-    for handle in touched + [handle for handle in left if handle.closed]:
+    woken = {**arrivals.touched, **{handle.id: handle for handle in left if handle.closed}}
+    for handle in woken.values():
         if not handle.queue.deleted:
             session.wake(handle)

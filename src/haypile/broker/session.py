@@ -21,13 +21,14 @@ from haypile.broker import handlers, lifecycle, recovery
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
+from haypile.broker.enqueue import Arrivals
+from haypile.broker.entities import Queue
 from haypile.broker.errors import AMQPError
 from haypile.broker.holdings import ROW, Holdings, Moving
 from haypile.broker.ports import Outbox, VhostTarget
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
 from haypile.broker.source import Source
-from haypile.broker.entities import Queue
 from haypile.broker.vhost import Vhost
 from haypile.hay.sessions import SessionFile, dead_sessions, ring
 
@@ -221,6 +222,11 @@ class Session:
             self.outbox.soon()
         if not handle.leave_token():
             self.ring({key[0] for key in handle.queue.consumers})
+
+    def wake_all(self, arrivals: Arrivals) -> None:
+        """Wake the consumers of every queue that got something."""
+        for handle in arrivals.touched.values():
+            self.wake(handle)
 
     def ring(self, sessions: set[int]) -> None:
         """Have other sessions look around."""

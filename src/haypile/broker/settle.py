@@ -14,12 +14,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.deadletter import DELIVERY_LIMIT, REJECTED
+from haypile.broker.enqueue import Arrivals
 from haypile.broker.source import REDELIVERED
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Unacked
     from haypile.broker.holdings import Moving
-    from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
 
 #: Acknowledgements gathered before they are written, at most.
@@ -37,9 +38,35 @@ def ack(session: Session, messages: Iterable[Unacked]) -> None:
         session.holdings.flush_acks()
 
 
-def reject(session: Session, messages: Iterable[Unacked]) -> None:
-    """Messages refused for good: forgotten, or dead-lettered where the queue says so."""
-    ack(session, messages)
+def reject(session: Session, messages: list[Unacked]) -> None:
+    """Messages refused for good: dead-lettered where the queue says so, else forgotten."""
+    dying = [one for one in messages if one.handle.rules.dead_letter_exchange is not None]
+    if not dying:
+        ack(session, messages)
+        return
+    with session.holdings.write() as moving:
+        session.vhost.topology.sync(moving.txn)
+        moving.write_acks()
+        arrivals = Arrivals(session, moving.txn)
+        for one in dying:
+            bury(session, moving, arrivals, one, REJECTED)
+    session.wake_all(arrivals)
+    ack(session, [one for one in messages if one.handle.rules.dead_letter_exchange is None])
+
+
+def bury(session: Session, moving: Moving, arrivals: Arrivals, one: Unacked, reason: str) -> None:
+    """Dead-letter a message in hand, and let go of it."""
+    if one.slot >= 0:
+        record = one.record
+        moving.move(one.slot)
+    else:
+        held = moving.txn.held(session.id, one.number)
+        if held is None:
+            return
+        record = held[1]
+        moving.txn.drop(session.id, (one.number,))
+    if not one.handle.queue.deleted:
+        arrivals.bury(one.handle, record, reason)
 
 
 def requeue(session: Session, messages: Iterable[Unacked], *, count: bool = True) -> None:
@@ -51,41 +78,36 @@ def requeue(session: Session, messages: Iterable[Unacked], *, count: bool = True
     if not messages:
         return
     with session.holdings.write() as moving:
-        touched = put_back(session, moving, messages, count)
-    for handle in touched:
-        session.wake(handle)
+        arrivals = Arrivals(session, moving.txn)
+        put_back(session, moving, arrivals, messages, count)
+    session.wake_all(arrivals)
 
 
-def put_back(session: Session, moving: Moving, messages: list[Unacked], count: bool) -> list[QueueHandle]:
-    """The transaction part of ``requeue``; returns the queues to wake after the commit."""
-    session.vhost.topology.sync(moving.txn)
-    touched: dict[int, QueueHandle] = {}
+def put_back(
+    session: Session, moving: Moving, arrivals: Arrivals, messages: list[Unacked], count: bool
+) -> None:
+    """The transaction part of ``requeue``: ``arrivals`` says whom to wake after the commit."""
+    txn = moving.txn
+    session.vhost.topology.sync(txn)
     for one in messages:
         handle = one.handle
-        gone = handle.queue.deleted
+        if handle.queue.deleted:
+            ack(session, (one,))
+            continue
+        deliveries = one.deliveries + 1 if count else one.deliveries
+        limit = handle.rules.delivery_limit
+        if limit is not None and deliveries > limit:
+            bury(session, moving, arrivals, one, DELIVERY_LIMIT)
+            continue
         if one.slot >= 0:
-            if gone:
-                session.holdings.free_slot(one.slot)
-                continue
             order = one.order or message.order_of(one.record)
             moving.move(one.slot)
-            moving.txn.put(
-                handle.id,
-                order,
-                one.record,
-                flags=REDELIVERED,
-                deliveries=one.deliveries + (1 if count else 0),
-            )
+            txn.put(handle.id, order, one.record, flags=REDELIVERED, deliveries=deliveries)
         elif one.number:
-            if gone:
-                moving.txn.drop(session.id, (one.number,))
-                continue
-            moving.txn.restore(
-                session.id, one.number, flags=REDELIVERED, deliveries=one.deliveries + (1 if count else 0)
-            )
+            txn.restore(session.id, one.number, flags=REDELIVERED, deliveries=deliveries)
         else:
             continue
-        touched[handle.id] = handle
-    for handle in touched.values():
-        handle.close_gate()
-    return list(touched.values())
+        arrivals.touch(handle)
+    for handle in list(arrivals.touched.values()):
+        if handle.expiring:
+            session.due.note_head(txn, handle)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from haypile.broker import message
+from haypile.broker.enqueue import Arrivals
 from haypile.broker.queue import QueueHandle
 from haypile.hay.gates import CONSUMERS, GENERATION
 from haypile.lanes.errors import LaneGone
@@ -207,22 +208,36 @@ class Source:
                 return []
             moving.drain(handle)
             moving.write_acks()
-            if no_ack:
-                got = [
-                    Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)
-                    for entry, record in txn.take(handle.id, budget)
-                ]
-            else:
-                got = self.hold(txn, budget)
+            got, arrivals = self.heads(txn, budget, no_ack)
             left = txn.count(handle.id)[0]
             if not left:
                 txn.on_commit.append(handle.open_gate)
+        if arrivals is not None:
+            session.wake_all(arrivals)
         if left:
             if handle.lane is not None:
                 handle.leave_token()
         elif handle.lane is None:
             self.idle = not got
         return got
+
+    def heads(self, txn: WriteTxn, budget: int, no_ack: bool) -> tuple[list[Taken], Arrivals | None]:
+        """Take messages off the head of the hay, after those that have expired."""
+        handle = self.handle
+        arrivals = None
+        if handle.expiring:
+            arrivals = Arrivals(self.session, txn)
+            arrivals.expire(handle)
+        if no_ack:
+            got = [
+                Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)
+                for entry, record in txn.take(handle.id, budget)
+            ]
+        else:
+            got = self.hold(txn, budget)
+        if arrivals is not None:
+            self.session.due.note_head(txn, handle)
+        return got, arrivals
 
     def hold(self, txn: WriteTxn, budget: int) -> list[Taken]:
         """Move heads of the hay to our taken list."""
@@ -248,14 +263,11 @@ class Source:
             session.vhost.topology.sync(txn)
             moving.drain(handle)
             moving.write_acks()
-            if no_ack:
-                got = [
-                    Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)
-                    for entry, record in txn.take(handle.id, 1)
-                ]
-            else:
-                got = self.hold(txn, 1)
+            got, arrivals = self.heads(txn, 1, no_ack)
+            session.due.used(txn, handle)
             left = txn.count(handle.id)[0]
+        if arrivals is not None:
+            session.wake_all(arrivals)
         session.settle_gate(handle, left)
         return (got[0] if got else None), left
 

@@ -139,6 +139,11 @@ def invalid_expiration(expiration: str, wrong: str) -> str:
     return f"invalid expiration '{expiration}': {wrong}"
 
 
+def unacceptable_header(name: str, kind: str) -> str:
+    """406: a CC or BCC header that is no array."""
+    return f'invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}'
+
+
 def user_id(claimed: str, actual: str) -> str:
     """406: a user_id property that is not the connection's user."""
     return f"user_id property set to '{claimed}' but authenticated user was '{actual}'"

@@ -108,10 +108,12 @@ class Gates:
         self.words = memoryview(self._map).cast("Q")
 
     def close(self) -> None:
-        """Give the descriptor back. Views already handed out stay readable."""
+        """Let go of the page. Views already handed out go on; later words are written to nowhere."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            self._map = None
+            self.words = memoryview(bytearray(8 * HEADER_WORDS)).cast("Q")
 
     # -- header words -------------------------------------------------------------------------
 
@@ -181,7 +183,8 @@ class Gates:
         words[base + CLOSED] = 1
         words[base + CONSUMERS] = 0
         words[base + GENERATION] += 1
-        words[base + QUEUE] = 0
+        for word in range(base + QUEUE, base + SLOT_WORDS):
+            words[word] = 0
         return slot
 
     def free(self, txn: WriteTxn, slot: int) -> None:

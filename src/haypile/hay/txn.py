@@ -271,15 +271,16 @@ class WriteTxn(ReadTxn):
         flags: int = 0,
         deliveries: int = 0,
         expires: int = 0,
+        weight: int = -1,
     ) -> None:
         """Put a message into the ready part of ``queue``; one with the same order is replaced.
 
         ``order``: see ``Entry.order``. ``flags``: u8, the caller's. ``expires``: ns of
-        ``Hay.now()``, 0: never.
+        ``Hay.now()``, 0: never. ``weight``: bytes it counts for (``Entry.size``), if not all of them.
         """
-        size = len(record)
+        size = len(record) if weight < 0 else weight
         key = _prefix(READY, queue) + order
-        value = self._value(record, flags, deliveries, expires)
+        value = self._value(record, flags, deliveries, expires, size)
         if not self._put(key, value, True, False):
             self.remove(queue, order)
             self._put(key, value)
@@ -290,11 +291,11 @@ class WriteTxn(ReadTxn):
             delta[0] += 1
             delta[1] += size
 
-    def _value(self, record: bytes, flags: int, deliveries: int, expires: int) -> bytes:
+    def _value(self, record: bytes, flags: int, deliveries: int, expires: int, weight: int) -> bytes:
         size = len(record)
         if size <= INLINE_SMALL or INLINE_LARGE <= size <= INLINE_MAX:
-            return _pack_head(INLINE, flags, deliveries, expires, size, 0) + record
-        return _pack_head(OWN_BODY, flags, deliveries, expires, size, self._new_body(record))
+            return _pack_head(INLINE, flags, deliveries, expires, weight, 0) + record
+        return _pack_head(OWN_BODY, flags, deliveries, expires, weight, self._new_body(record))
 
     def put_shared(self, targets: Sequence[tuple[int, bytes, int]], record: bytes, *, flags: int = 0) -> None:
         """Put one message into several queues: ``targets`` are (queue, order, expires)."""
@@ -460,9 +461,10 @@ class WriteTxn(ReadTxn):
         flags: int = 0,
         deliveries: int = 0,
         expires: int = 0,
+        weight: int = -1,
     ) -> None:
         """Put a message straight into what ``session`` holds, under ``tag``; see ``put``."""
-        value = self._value(record, flags, deliveries, expires)
+        value = self._value(record, flags, deliveries, expires, len(record) if weight < 0 else weight)
         self._put(_tag_key(HELD, session, tag), queue.to_bytes(4, "big") + order + value)
 
     def put_session(self, session: int, value: bytes) -> None:

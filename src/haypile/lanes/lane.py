@@ -9,6 +9,7 @@ belongs to one thread at a time; the kernel queue behind it is shared by all pro
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ctypes import c_void_p
 from typing import Protocol
 
@@ -65,6 +66,12 @@ class Lanes(Protocol):
 
     def create(self, prefix: str, room: LaneRoom | None = None) -> Lane | None:
         """A new lane, its name random after ``prefix``; None when the kernel has no room for it."""
+
+    def room(self, lanes: Iterable[tuple[int, int]]) -> LaneRoom:
+        """What room there is for a lane beside ``lanes``, which are (maxmsg, msgsize)."""
+
+    def unlink(self, name: str) -> None:
+        """Remove the name of a lane, if it is there."""
 
     def open(self, name: str) -> Lane | None:
         """The lane called ``name``; None when it is gone."""

@@ -19,6 +19,7 @@ import os
 import secrets
 import select
 import time
+from collections.abc import Iterable
 from ctypes import c_int, c_size_t, c_void_p
 from typing import Any
 
@@ -175,6 +176,14 @@ class PosixLanes:
                 "no kernel queue for another AMQP queue: %s; it works through shared memory, more slowly",
                 why.value,
             )
+
+    def room(self, lanes: Iterable[tuple[int, int]]) -> LaneRoom:
+        """See ``Lanes.room``."""
+        return LaneRoom.measure(lanes)
+
+    def unlink(self, name: str) -> None:
+        """See ``Lanes.unlink``."""
+        unlink(name)
 
     def open(self, name: str) -> PosixLane | None:
         """See ``Lanes.open``."""

@@ -15,6 +15,7 @@ from haypile.broker import message, texts
 from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import NotImplementedByBroker, PreconditionFailed
 from haypile.broker.handlers.registry import CONTENT
+from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
 
 if TYPE_CHECKING:
@@ -53,8 +54,12 @@ def basic_publish(
         raise PreconditionFailed(texts.message_too_large(len(body), message.MAX_BODY))
     encoded = message.encode_properties(properties)
     if encoded and properties is not None:
-        check(session, properties)
+        check(properties, session.user)
     handles, prefix = session.publisher.route(method.exchange, method.routing_key, properties)
+    if encoded and properties is not None and properties.headers is not None and "BCC" in properties.headers:
+        properties = message.decode_properties(encoded)
+        del properties.headers["BCC"]
+        encoded = message.encode_properties(properties)
     tag = 0
     mode = channel.mode
     if mode is not Mode.PLAIN:
@@ -92,18 +97,6 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
 def confirm(session: Session, channel: Channel, tag: int, accepted: bool) -> None:
     """Tell the publisher that its message is safe, or was refused."""
     session.outbox.method(channel.number, _Ack(tag) if accepted else spec.Basic.Nack(tag, False, False))
-
-
-def check(session: Session, properties: BasicProperties) -> None:
-    """user_id and expiration, as RabbitMQ checks them.
-
-    https://www.rabbitmq.com/docs/validated-user-id, https://www.rabbitmq.com/docs/ttl
-    """
-    if properties.user_id is not None and properties.user_id != session.user:
-        raise PreconditionFailed(texts.user_id(properties.user_id, session.user))
-    expiration = properties.expiration
-    if expiration is not None and not expiration.isdigit():
-        raise PreconditionFailed(texts.invalid_expiration(expiration))
 
 
 CONTENT[_Publish] = basic_publish

@@ -59,7 +59,7 @@ def dispatch(
     if number == 0:
         on_connection = CONNECTION.get(kind)
         if on_connection is None:
-            raise CommandInvalid(texts.unexpected_on_connection(method.NAME))
+            raise CommandInvalid(texts.UNIMPLEMENTED)
         on_connection(session, method)
         return
     channel = session.channels.get(number)
