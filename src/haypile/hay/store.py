@@ -57,6 +57,8 @@ MAP_SIZE_LEAST = 1 << 26
 #: Processes (and threads reading at the same time) per vhost; 64 bytes each.
 MAX_READERS = 1024
 
+#: Bytes left below which a write that was cut short means that there is no room.
+LITTLE_ROOM = 1 << 20
 #: Seconds a fork waits for other threads' reads to end.
 FORK_PATIENCE = 0.5
 
@@ -139,7 +141,12 @@ class Hay:
             self._close_env()
             self.gates.close()
             self.peers.close()
+            # Its number may soon be another file's.
+            self.lock_file, self.unlock_file = self._refuse_closed, _nothing
             os.close(self._lock_fd)
+
+    def _refuse_closed(self) -> None:
+        raise HayClosed(f"the store in {self.directory} was closed")
 
     def _close_env(self) -> None:
         self.begin = None
@@ -179,6 +186,7 @@ class Hay:
             while 0 in nonce:
                 nonce = secrets.token_bytes(8)
             offset = time.time_ns() - time.monotonic_ns()
+            _reserve(temporary / "lock.mdb")
             env = _lmdb_open(temporary, create=True)
             try:
                 for name in (b"rows", b"log", b"body"):
@@ -189,7 +197,6 @@ class Hay:
                     txn.put(OFFSET_ROW, offset.to_bytes(8, "big", signed=True))
             finally:
                 env.close()
-            _reserve(temporary / "lock.mdb")
             Gates(temporary / "gates", nonce, 0, 0).close()
             os.rename(temporary, place)
         except (lmdb.Error, OSError) as error:
@@ -267,7 +274,9 @@ class Hay:
     def reader_check(self) -> int:
         """Free what killed processes were reading; how many there were."""
         with self.exclusive():
-            return int(self._env.reader_check()) if self._env is not None else 0
+            if self._env is None:
+                self.reopen()
+            return int(self._env.reader_check())
 
     def free_bytes(self) -> int:
         """Room left where the store lies, bytes."""
@@ -335,19 +344,21 @@ class Hay:
         return begin(None, None, write)
 
     def reopen(self) -> Callable[..., Any]:
-        """Open the environment again after a fork; under the file lock.
-
-        Raises ``HayClosed`` when nobody has the store open.
-        """
-        if not self._users:
-            raise HayClosed(f"the store in {self.directory} was closed")
+        """Open the environment again after a fork; under the file lock."""
         self._open_env(self.directory / "hay")
         assert self.begin is not None
         return self.begin
 
     def refuse(self, error: lmdb.Error) -> None:
         """After a rollback: raise what ``error`` means to users of the store, if it means anything."""
-        if isinstance(error, (lmdb.MapFullError, lmdb.DiskError)) or "No space left" in str(error):
+        text = str(error)
+        if (
+            isinstance(error, (lmdb.MapFullError, lmdb.DiskError))
+            or "No space left" in text
+            or "quota" in text
+            # LMDB's word for a write that was cut short.
+            or ("Input/output error" in text and self.free_bytes() < LITTLE_ROOM)
+        ):
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
             raise OutOfRoom(f"no room left in {self.directory}: {error}") from error
@@ -419,15 +430,20 @@ def _lmdb_open(place: Path, *, create: bool) -> Any:
 
 
 def _reserve(path: Path) -> None:
-    """Real blocks for LMDB's lock file, which it maps: a full tmpfs would be SIGBUS later.
+    """Real blocks for LMDB's lock file, which it maps: else a full tmpfs is SIGBUS.
 
-    Only while nobody has the environment open: closing this file drops the locks of its owner.
+    Only before anybody has the environment open: closing this file drops the locks of its owner.
+    LMDB takes the number of readers from the size it finds.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, os.fstat(fd).st_size)
+        os.posix_fallocate(fd, 0, 64 * MAX_READERS)
     finally:
         os.close(fd)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _boot_id() -> bytes:
