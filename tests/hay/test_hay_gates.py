@@ -67,7 +67,7 @@ def test_the_page_grows_and_old_views_stay_true(hay: Hay, child: Callable[[Calla
     pid = child(grow)
     assert os.waitpid(pid, 0)[1] == 0
     assert len(hay.gates.words) == CHUNK // 8
-    with pytest.raises(IndexError, match="never allocated"):
+    with pytest.raises(IndexError, match=r"never allocated"):
         hay.gates.ensure(3 * PER_CHUNK)
     hay.gates.ensure(PER_CHUNK + 9)
     assert hay.gates.words[base(PER_CHUNK + 9) + QUEUE] == 77

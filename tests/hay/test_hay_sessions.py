@@ -91,17 +91,17 @@ def test_a_forked_child_does_not_keep_its_parent_alive(hay: Hay, child: Start) -
         grandchild = os.fork()
         if not grandchild:
             session.close()
-            os.write(told, b"!")
+            os.write(told, os.getpid().to_bytes(4, "big"))
             signal.alarm(20)
-            signal.pause()
-            os._exit(0)
         signal.pause()
 
     pid = child(parent)
-    os.read(ready, 1)
+    grandchild = int.from_bytes(os.read(ready, 4), "big")
     assert dead_sessions(hay) == []
     kill(pid)
+    os.kill(grandchild, 0)
     assert dead_sessions(hay) == [1]
+    os.kill(grandchild, signal.SIGKILL)
     os.close(ready)
     os.close(told)
 

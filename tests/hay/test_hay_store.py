@@ -87,10 +87,10 @@ def test_two_stores_in_one_process(hay: Hay, place: Path) -> None:
 
 
 def test_opening_without_making(place: Path) -> None:
-    with pytest.raises(UnusableDirectory, match="cannot use .*vhost: No such file"):
+    with pytest.raises(UnusableDirectory, match=r"cannot use .*vhost: No such file"):
         Hay.open(place, create=False)
     place.mkdir(0o700)
-    with pytest.raises(UnusableDirectory, match="vhost holds no store"):
+    with pytest.raises(UnusableDirectory, match=r"vhost holds no store"):
         Hay.open(place, create=False)
     Hay.open(place).close()
     Hay.open(place, create=False).close()
@@ -145,13 +145,13 @@ def test_hostile_directories_are_refused(place: Path) -> None:
     os.chmod(place, 0o700)
     link = place.parent / "link"
     link.symlink_to(place)
-    with pytest.raises(UnusableDirectory, match="link is a symbolic link"):
+    with pytest.raises(UnusableDirectory, match=r"link is a symbolic link"):
         Hay.open(link)
     file = place.parent / "file"
     file.write_bytes(b"")
-    with pytest.raises(UnusableDirectory, match="file is not a directory"):
+    with pytest.raises(UnusableDirectory, match=r"file is not a directory"):
         Hay.open(file)
-    with pytest.raises(UnusableDirectory, match="cannot make .*file/vhost"):
+    with pytest.raises(UnusableDirectory, match=r"cannot make .*file/vhost"):
         Hay.open(file / "vhost")
     assert os.listdir(place) == []
 
@@ -160,7 +160,7 @@ def test_hostile_directories_are_refused(place: Path) -> None:
 def test_another_users_directory_is_refused(place: Path) -> None:
     make_private(place)
     os.chown(place, 12345, 12345)
-    with pytest.raises(UnusableDirectory, match="belongs to user 12345"):
+    with pytest.raises(UnusableDirectory, match=r"belongs to user 12345"):
         Hay.open(place)
 
 
@@ -170,21 +170,21 @@ def test_parents_are_checked_down_from_the_base(place: Path) -> None:
     check_private(deep, place)
     os.chmod(place / "a", 0o755)
     check_private(deep)
-    with pytest.raises(UnusableDirectory, match="/a is open to other users"):
+    with pytest.raises(UnusableDirectory, match=r"/a is open to other users"):
         check_private(deep, place)
-    with pytest.raises(ValueError, match="does not lie in"):
+    with pytest.raises(ValueError, match=r"does not lie in"):
         check_private(place, deep)
 
 
 def test_planted_files_are_refused(place: Path) -> None:
     make_private(place)
     (place / "lock").symlink_to("/dev/null")
-    with pytest.raises(UnusableDirectory, match="cannot open .*/lock"):
+    with pytest.raises(UnusableDirectory, match=r"cannot open .*/lock"):
         Hay.open(place)
     (place / "lock").unlink()
     Hay.open(place).close()
     (place / "hay" / "data.mdb").write_bytes(b"no LMDB file" * 1000)
-    with pytest.raises(UnusableDirectory, match="cannot open the store in .*/hay"):
+    with pytest.raises(UnusableDirectory, match=r"cannot open the store in .*/hay"):
         Hay.open(place)
 
 
@@ -245,7 +245,11 @@ def test_forks_beside_writing_and_reading_threads(hay: Hay, child: Start) -> Non
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=writing), threading.Thread(target=reading), threading.Thread(target=reading)]
+    threads = [
+        threading.Thread(target=writing),
+        threading.Thread(target=reading),
+        threading.Thread(target=reading),
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -284,7 +288,7 @@ def test_a_fork_inside_a_transaction_leaves_it_alone(hay: Hay, child: Start) -> 
 
 
 def test_killed_writers_leave_a_whole_store_and_no_lock(hay: Hay, child: Start) -> None:
-    """Each writer adds to its queue, notes how many in a row, then in memory; one is killed, again and again."""
+    """Each writer adds to its queue, notes how many in a row, then in memory; one is killed, often."""
     committed = mmap.mmap(-1, 4096)
     counters = memoryview(committed).cast("Q")
     draw = random.Random(5)
@@ -402,16 +406,17 @@ def test_a_full_tmpfs_refuses_and_goes_on(tiny: Path) -> None:
     fill(tiny / "ballast")
     os.truncate(tiny / "ballast", os.stat(tiny / "ballast").st_size - 400_000)
     number = 0
-    with pytest.raises(OutOfRoom, match="no room left in"):
+    with pytest.raises(OutOfRoom, match=r"no room left in"):
         while True:
             with hay.write() as txn:
                 number += 1
                 txn.put(1, order(number), b"x" * 5000)
     assert hay.count_now(1) == number - 1 > 10
     fill(tiny / "more")
+    sessions: list[SessionFile] = []
     with pytest.raises(OutOfRoom, match=r"cannot make .*\.(lock|bell)|no room"):
         for _ in range(20):
-            SessionFile.create(hay, bytes(3000))
+            sessions.append(SessionFile.create(hay, bytes(3000)))
     with pytest.raises(OutOfRoom), hay.write() as txn:
         for _ in range(3000):
             hay.gates.allocate(txn)
@@ -419,12 +424,14 @@ def test_a_full_tmpfs_refuses_and_goes_on(tiny: Path) -> None:
     (tiny / "ballast").unlink()
     with hay.write() as txn:
         assert len(txn.take(1, number)) == number - 1
+    for session in sessions:
+        session.close()
     hay.close()
 
 
 def test_a_full_tmpfs_makes_no_store(tiny: Path) -> None:
     fill(tiny / "ballast")
-    with pytest.raises((OutOfRoom, UnusableDirectory), match="No space left|cannot make"):
+    with pytest.raises((OutOfRoom, UnusableDirectory), match=r"No space left|cannot make"):
         Hay.open(tiny / "vhost")
     (tiny / "ballast").unlink()
     Hay.open(tiny / "vhost").close()

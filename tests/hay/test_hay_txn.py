@@ -176,7 +176,7 @@ def test_a_row_key_has_a_limit_that_is_said(hay: Hay) -> None:
     with hay.write() as txn:
         txn.put_row(b"k" * 511, b"")
         for bad in (b"", b"k" * 512):
-            with pytest.raises(ValueError, match="1 to 511 bytes"):
+            with pytest.raises(ValueError, match=r"1 to 511 bytes"):
                 txn.put_row(bad, b"")
 
 
@@ -268,7 +268,7 @@ def small(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hay]:
 
 def test_a_full_map_refuses_and_goes_on(small: Hay) -> None:
     number = 0
-    with pytest.raises(OutOfRoom, match="no room left in .*vhost"):
+    with pytest.raises(OutOfRoom, match=r"no room left in .*vhost"):
         while True:
             with small.write() as txn:
                 for _ in range(5):
@@ -343,7 +343,9 @@ class Player:
         self.tags = {1: 1, 2: 1}
 
     def play(self, txn: WriteTxn) -> None:
-        step = self.random.choice((self.put, self.put, self.share, self.take, self.hold, self.settle, self.lose))
+        step = self.random.choice(
+            (self.put, self.put, self.share, self.take, self.hold, self.settle, self.lose)
+        )
         step(txn, self.random.randint(1, 3))
 
     def message(self) -> tuple[bytes, bytes]:

@@ -1,0 +1,211 @@
+"""The landing: what is received is somewhere, whenever the receiver is killed."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from haypile.lanes.errors import LaneGone, NoRoom
+from haypile.lanes.landing import Landed, Landing
+from haypile.lanes.posix import PosixLane, PosixLanes
+
+
+@pytest.fixture
+def landing(place: Path) -> Iterator[Landing]:
+    made = Landing.create(place / "1.landing", slots=8)
+    yield made
+    made.close()
+
+
+def test_records_land_and_are_read_by_another(lane: PosixLane, landing: Landing, place: Path) -> None:
+    for record in (b"a record of some length", b"", b"z" * 8192):
+        lane.send(record)
+    first, token, big = landing.take(lane, 0, 7), landing.take(lane, 3, 8), landing.take(lane, 0, 9)
+    assert first is not None and token is not None and big is not None
+    assert landing.take(lane) is None
+    assert landing.free == 5
+    assert landing.record(first) == b"a record of some length" and landing.view(first, 8) == b"a record"
+    assert landing.record(token) == b"" and landing.record(big) == b"z" * 8192
+    assert (landing.owner(first), landing.owner(big)) == (7, 9)
+    landing.mark(big, 12)
+    assert list(Landing.read(place / "1.landing")) == [
+        Landed(first, 0, b"a record of some length", 7),
+        Landed(big, 12, b"z" * 8192, 9),
+    ]
+    assert landing.occupied() == [first, big]
+    for slot in (first, token, big):
+        landing.clear(slot)
+    assert landing.free == 8 and landing.occupied() == []
+    assert list(Landing.read(place / "1.landing")) == []
+
+
+def test_a_short_record_after_a_long_one(lane: PosixLane, landing: Landing, place: Path) -> None:
+    lane.send(b"L" * 8000)
+    slot = landing.take(lane, 5, 5)
+    assert slot is not None
+    landing.clear(slot)
+    lane.send(b"short but long enough")
+    assert landing.take(lane, 0, 1) == slot
+    assert [landed.record for landed in Landing.read(place / "1.landing")] == [b"short but long enough"]
+
+
+def test_slots_run_out(lane: PosixLane, landing: Landing) -> None:
+    for _ in range(9):
+        lane.send(b"x" * 20)
+    assert sorted(landing.take(lane) or 0 for _ in range(8)) == list(range(8))
+    assert landing.free == 0
+    with pytest.raises(IndexError):
+        landing.take(lane)
+    assert lane.depth() == 1
+
+
+def test_a_lane_that_is_gone_takes_no_slot(landing: Landing) -> None:
+    lane = PosixLanes().create("haypile-test")
+    assert lane is not None
+    lane.unlink()
+    lane.close()
+    with pytest.raises(LaneGone):
+        landing.take(lane)
+    assert landing.free == 8
+
+
+class Interrupted:
+    """A lane whose receiver is hit by Ctrl-C, before or after the record came."""
+
+    def __init__(self, lane: PosixLane, after: bool) -> None:
+        self.lane, self.after = lane, after
+
+    def receive_into(self, address: object) -> int:
+        if self.after:
+            self.lane.receive_into(address)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_loses_nothing(lane: PosixLane, landing: Landing, place: Path, after: bool) -> None:
+    record = b"a record that tells its own length"
+    lane.send(record)
+    with pytest.raises(KeyboardInterrupt):
+        landing.take(Interrupted(lane, after), 0, 7)  # type: ignore[arg-type]
+    assert len(landing.late) == int(after) and landing.free == 8 - int(after)
+    found = list(Landing.read(place / "1.landing"))
+    assert [(one.record[: len(record)], one.owner) for one in found] == [(record, 7)] * int(after)
+    lane.send(b"another one, for the other queue")
+    other = landing.take(lane, 0, 8)
+    slot = landing.take(lane, 4, 7) if after else None
+    assert other is not None and landing.record(other) == (
+        record if not after else b"another one, for the other queue"
+    )
+    if slot is not None:
+        assert landing.record(slot)[: len(record)] == record and not landing.late
+        landing.clear(slot)
+        landing.clear(other)
+        assert landing.free == 8
+
+
+def test_the_file(landing: Landing, place: Path) -> None:
+    path = place / "1.landing"
+    state = path.stat()
+    assert state.st_mode & 0o777 == 0o600
+    assert state.st_blocks * 512 >= 8 * (64 + 8192), "a sparse one would lose messages on a full tmpfs"
+    assert os.listdir(place) == ["1.landing"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"haypile", b"x" * 100_000])
+def test_reading_what_is_no_landing(place: Path, content: bytes | None) -> None:
+    path = place / "2.landing"
+    if content is not None:
+        path.write_bytes(content)
+    assert list(Landing.read(path)) == []
+
+
+def test_no_room(place: Path) -> None:
+    tiny = place / "tiny"
+    tiny.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500k", "x", str(tiny)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
+    try:
+        with pytest.raises(NoRoom, match="no room for a landing of 1060864 bytes"):
+            Landing.create(tiny / "1.landing")
+        assert os.listdir(tiny) == []
+    finally:
+        subprocess.run(["umount", "-l", str(tiny)], check=True)
+
+
+SLOTS = 16
+
+
+def consume(lane: PosixLane, path: Path, processed: memoryview) -> None:
+    """Take messages, hold a few, process them (note their number), clear their slots; for ever."""
+    landing = Landing.create(path, slots=SLOTS)
+    held: list[int] = []
+    while True:
+        slot = landing.take(lane)
+        if slot is not None:
+            held.append(slot)
+        if slot is None or len(held) > 3:
+            for one in held:
+                processed[int.from_bytes(landing.view(one, 8), "little")] = 1
+                landing.clear(one)
+            held.clear()
+
+
+def test_kills_lose_nothing(lane: PosixLane, place: Path) -> None:
+    """200 SIGKILLs at random instants of a consumer on a queue that is mostly full."""
+    draw = random.Random(7)
+    limit = 400_000
+    processed = memoryview(mmap.mmap(-1, limit))
+    sent = memoryview(mmap.mmap(-1, 8)).cast("Q")
+    pids: list[int] = []
+
+    def start(work: object) -> int:
+        pid = os.fork()
+        if not pid:
+            try:
+                work()  # type: ignore[operator]
+            finally:
+                os._exit(1)
+        pids.append(pid)
+        return pid
+
+    def produce() -> None:
+        number = 1
+        while number < limit:
+            if lane.send_wait(number.to_bytes(8, "little") + b"R" * draw.choice((20, 4000, 8100)), 1):
+                sent[0] = number
+                number += 1
+
+    def reap(pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        pids.remove(pid)
+
+    landed = set()
+    try:
+        producer = start(produce)
+        for number in range(200):
+            path = place / f"{number}.landing"
+            consumer = start(lambda path=path: consume(lane, path, processed))
+            time.sleep(draw.uniform(0.001, 0.006))
+            reap(consumer)
+            for one in Landing.read(path):
+                landed.add(int.from_bytes(one.record[:8], "little"))
+            path.unlink(missing_ok=True)
+        reap(producer)
+    finally:
+        for pid in list(pids):
+            reap(pid)
+    while (record := lane.receive()) is not None:
+        landed.add(int.from_bytes(record[:8], "little"))
+    lost = [number for number in range(1, sent[0] + 1) if not processed[number] and number not in landed]
+    assert lost == []
+    assert sent[0] > 1000 and any(landed)

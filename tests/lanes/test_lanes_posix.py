@@ -1,0 +1,231 @@
+"""POSIX lanes: records and tokens through the kernel, and what each failure means."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from ctypes import addressof, c_void_p, create_string_buffer
+
+import posix_ipc
+import pytest
+
+from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
+from haypile.lanes.lane import Lane, Lanes
+from haypile.lanes.limits import LaneRoom, cost
+from haypile.lanes.posix import PosixLane, PosixLanes
+from tests.lanes.conftest import ROOMY, SMALL
+
+
+def test_it_is_a_lane(lane: PosixLane) -> None:
+    as_lane: Lane = lane
+    as_lanes: Lanes = PosixLanes()
+    assert (as_lane.maxmsg, as_lane.msgsize) == (10, 8192)
+    assert as_lane.name.startswith("/haypile-test-") and as_lanes is not None
+    assert os.fstat(lane.fd).st_mode & 0o777 == 0o600
+
+
+def test_records_and_tokens_in_order(lane: PosixLane) -> None:
+    records = [b"one", b"", b"x" * 8192, b"four"]
+    assert all(lane.send(record) for record in records)
+    assert lane.depth() == 4
+    assert [lane.receive() for _ in range(5)] == [*records, None]
+
+
+def test_full_and_too_big(lane: PosixLane) -> None:
+    assert [lane.send(b"x") for _ in range(11)] == [True] * 10 + [False]
+    with pytest.raises(TooBig, match="8193 bytes do not fit"):
+        lane.send(b"x" * 8193)
+    assert lane.depth() == 10
+
+
+def test_waiting_for_room(lane: PosixLane) -> None:
+    for _ in range(10):
+        lane.send(b"x")
+    started = time.monotonic()
+    assert not lane.send_wait(b"y", 0.02)
+    assert 0.015 < time.monotonic() - started < 0.5
+    other = PosixLanes().open(lane.name)
+    assert other is not None
+    thread = threading.Timer(0.02, other.receive)
+    thread.start()
+    assert lane.send_wait(b"y", 10)
+    thread.join()
+    other.close()
+
+
+def test_receiving_into_memory(lane: PosixLane) -> None:
+    buffer = create_string_buffer(8192)
+    address = c_void_p(addressof(buffer))
+    assert lane.receive_into(address) == -1
+    for record in (b"hello", b"", b"z" * 8192):
+        lane.send(record)
+    assert lane.receive_into(address) == 5 and buffer.raw[:5] == b"hello"
+    assert lane.receive_into(address) == 0
+    assert lane.receive_into(address) == 8192 and buffer.raw == b"z" * 8192
+
+
+def test_its_descriptor_wakes_a_poll(lane: PosixLane) -> None:
+    poll = select.epoll()
+    poll.register(lane.fd, select.EPOLLIN)
+    assert poll.poll(0) == []
+    lane.send(b"")
+    assert poll.poll(0) == [(lane.fd, select.EPOLLIN)]
+    lane.receive()
+    assert poll.poll(0) == []
+    poll.close()
+
+
+def test_another_handle_and_the_end(lane: PosixLane) -> None:
+    lanes = PosixLanes()
+    other = lanes.open(lane.name)
+    assert other is not None and (other.maxmsg, other.msgsize) == (10, 8192)
+    other.send(b"x")
+    assert lane.receive() == b"x"
+    lane.unlink()
+    lane.unlink()
+    assert lanes.open(lane.name) is None
+    other.send(b"still there")
+    assert lane.receive() == b"still there"
+    other.close()
+    other.close()
+    assert other.fd == -1
+    for call in (
+        lambda: other.send(b"x"),
+        other.receive,
+        other.depth,
+        lambda: other.receive_into(c_void_p(0)),
+    ):
+        with pytest.raises(LaneGone):
+            call()
+
+
+def test_signals_do_not_disturb(lane: PosixLane) -> None:
+    """A handler that returns is not noticed; select is what waits, and Python restarts it."""
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        for number in range(2000):
+            assert lane.send(b"%d" % number)
+            assert lane.receive() == b"%d" % number
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_names_are_never_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["aa", "aa", "bb"])
+    monkeypatch.setattr("haypile.lanes.posix.secrets.token_hex", lambda _: next(names))
+    lanes = PosixLanes()
+    first, second = lanes.create("haypile-test", SMALL), lanes.create("haypile-test", SMALL)
+    assert first is not None and second is not None
+    assert (first.name, second.name) == ("/haypile-test-aa", "/haypile-test-bb")
+    for lane in (first, second):
+        lane.unlink()
+        lane.close()
+
+
+# -- sizes ------------------------------------------------------------------------------------------
+
+
+def test_a_lane_takes_at_most_a_quarter_of_what_is_left() -> None:
+    used, sizes = 0, []
+    while True:
+        fitting = list(LaneRoom(819_200, used, 10, 8192).sizes())
+        if not fitting:
+            break
+        sizes.append(fitting[0])
+        used += cost(*fitting[0])
+        assert fitting == sorted(fitting, reverse=True)
+    assert sizes[:3] == [(10, 8192)] * 3
+    assert used <= 819_200
+    assert len(sizes) > 60 and sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == (1, 16)
+
+
+def test_the_kernels_limits_are_kept() -> None:
+    assert list(LaneRoom(-1, 0, 5, 3000).sizes()) == [
+        (5, 3000),
+        (5, 2048),
+        (5, 1024),
+        (5, 512),
+        (4, 512),
+        (1, 16),
+    ]
+    room = LaneRoom.measure([(10, 8192), (1, 1)])
+    assert room.used == 82_880 + 97
+    assert room.maxmsg >= 1 and room.msgsize >= 128
+
+
+def test_a_refused_size_is_stepped_down(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+    real = posix_ipc.MessageQueue
+
+    def refusing(name: str, flags: int, **attributes: int) -> object:
+        asked.append(attributes["max_message_size"])
+        if attributes["max_message_size"] > 600:
+            raise OSError("This process already has the maximum number of files open")
+        return real(name, flags, **attributes)
+
+    monkeypatch.setattr("haypile.lanes.posix.posix_ipc.MessageQueue", refusing)
+    lane = PosixLanes().create("haypile-test", ROOMY)
+    assert lane is not None and (lane.maxmsg, lane.msgsize) == (10, 512)
+    assert asked == [8192, 4096, 2048, 1024, 512]
+    assert not caplog.records
+    lane.unlink()
+    lane.close()
+
+
+def test_no_room_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    asked = []
+
+    def refusing(*_: object, **__: object) -> object:
+        asked.append(1)
+        raise OSError("Insufficient space for a new queue")
+
+    monkeypatch.setattr("haypile.lanes.posix.posix_ipc.MessageQueue", refusing)
+    lanes = PosixLanes()
+    with caplog.at_level(logging.WARNING, logger="haypile"):
+        assert lanes.create("haypile-test", ROOMY) is None
+        assert lanes.create("haypile-test", ROOMY) is None
+    assert len(asked) == 2, "a smaller queue would not help"
+    assert [record.getMessage() for record in caplog.records] == [
+        "no kernel queue for another AMQP queue: the number of kernel queues has reached "
+        "fs.mqueue.queues_max; it works through shared memory, more slowly"
+    ]
+
+
+def test_real_refusals_are_understood() -> None:
+    """The kernel itself, asked for too much: posix_ipc's exceptions have no errno."""
+    made = []
+    limit = LaneRoom.measure()
+    try:
+        with pytest.raises(ValueError) as too_large:
+            made.append(
+                posix_ipc.MessageQueue(
+                    None, posix_ipc.O_CREX, max_messages=limit.maxmsg + 1, max_message_size=16
+                )
+            )
+        assert why_not_made(too_large.value) is Refusal.SIZE
+        with pytest.raises(OSError) as used_up:
+            for _ in range(300):
+                made.append(
+                    posix_ipc.MessageQueue(
+                        None, posix_ipc.O_CREX, max_messages=limit.maxmsg, max_message_size=limit.msgsize
+                    )
+                )
+        assert why_not_made(used_up.value) in (Refusal.BUDGET, Refusal.QUEUES)
+        tiny = PosixLanes().create("haypile-test", SMALL)
+        if tiny is not None:
+            assert cost(tiny.maxmsg, tiny.msgsize) <= 4800
+            tiny.unlink()
+            tiny.close()
+    finally:
+        for queue in made:
+            queue.unlink()
+            queue.close()
