@@ -1,0 +1,5 @@
+"""``python -m haypile``: the command line."""
+
+from haypile.cli.main import main
+
+main()
