@@ -38,7 +38,7 @@ def fail(session: Session, number: int, method: Any, error: AMQPError) -> None:
             number, spec.Channel.Close(error.reply_code, error.reply_text, class_id, method_id)
         )
         return
-    LOGGER.warning("connection closed: %d %s", error.reply_code, error.reply_text)
+    LOGGER.info("connection closed: %d %s", error.reply_code, error.reply_text)
     session.closing = True
     for channel in list(session.channels.values()):
         release(session, channel)

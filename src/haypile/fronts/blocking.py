@@ -40,15 +40,13 @@ class BlockingConnection(PikaBlockingConnection):  # type: ignore[misc]
         closed = self._closed_result
         if waiters and not closed.ready:
             inbox = wire.inbox
-            while True:
-                if inbox:
-                    wire.turn()
-                if closed.ready or any(ready() for ready in waiters):
-                    break
-                wire.before_sleep()
-                if inbox or closed.ready or any(ready() for ready in waiters):
-                    continue
-                seam.turn_loop(impl)
+            # As in pika, what is ready already is not waited for: input stays where it is.
+            while not (closed.ready or any(ready() for ready in waiters)):
+                if not inbox:
+                    wire.before_sleep()
+                    if not inbox and not (closed.ready or any(ready() for ready in waiters)):
+                        seam.turn_loop(impl)
+                wire.turn()
         if closed.ready:
             self._on_closed()
 

@@ -129,3 +129,7 @@ class EagerSelectConnection(SelectConnection):
 
     eager = True
     patience = 0.002
+
+
+# Its name stands in texts of pika's exceptions.
+EagerSelectConnection.__name__ = "SelectConnection"

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pika import exceptions, spec
+from pika import exceptions, frame, spec
 
 from haypile.broker.errors import AMQPError
 from haypile.broker.ports import VhostTarget
@@ -36,6 +36,8 @@ _Ack = spec.Basic.Ack
 
 #: RabbitMQ's defaults.
 CHANNEL_MAX, FRAME_MAX = 2047, 131072
+#: What a frame has room for.
+LAST_CHANNEL = 65535
 
 #: What RabbitMQ 3.10 says of itself, so that clients find what they look for.
 CAPABILITIES = {
@@ -108,6 +110,8 @@ class LocalWire:
         """pika sends a method."""
         kind = method.__class__
         session = self.session
+        if number > LAST_CHANNEL:
+            frame.Method(number, method).marshal()
         if self.pid != os.getpid():
             raise exceptions.ConnectionWrongStateError(
                 "this connection belongs to the parent process; open a new one in the forked child"

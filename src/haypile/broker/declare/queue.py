@@ -17,7 +17,13 @@ from haypile.broker.declare.binding import check_access, last_queue, remove_bind
 from haypile.broker.declare.context import Context, check_name, strip
 from haypile.broker.declare.exchange import check_exchange_argument, check_same
 from haypile.broker.entities import Queue
-from haypile.broker.errors import InternalError, NotFound, PreconditionFailed, ResourceLocked
+from haypile.broker.errors import (
+    InternalError,
+    NotFound,
+    NotImplementedByBroker,
+    PreconditionFailed,
+    ResourceLocked,
+)
 from haypile.broker.rows import Destination, QueueRow
 from haypile.hay.gates import CONSUMERS, HEADER_WORDS, SLOT_WORDS
 from haypile.hay.gates import QUEUE as QUEUE_WORD
@@ -54,10 +60,11 @@ def queue_declare(ctx: Context, method: spec.Queue.Declare) -> Queue:
     else:
         if not name:
             _check_server_named(method.arguments or {})
+        if name:
+            # Before looking: a server-made name cannot be declared, even where it exists.
+            check_name("queue", name)
         existing = ctx.topology.queues.get(name) if name else None
         if existing is None:
-            if name:
-                check_name("queue", name)
             queue = _create(ctx, name or server_name("amq.gen"), method)
         else:
             queue = existing
@@ -117,6 +124,8 @@ def _check_replicated(what: str, kind: str, method: spec.Queue.Declare, durable:
     ):
         if flag:
             raise PreconditionFailed(texts.invalid_property(wrong, what))
+    if kind == "stream":
+        raise PreconditionFailed(texts.stream_queue(what))
 
 
 # -- deleting ---------------------------------------------------------------------------------
@@ -133,6 +142,10 @@ def queue_delete(ctx: Context, method: spec.Queue.Delete) -> int:
     if queue is None:
         return 0
     check_access(ctx, queue)
+    if queue.args.type == "quorum":
+        for flag, text in ((method.if_unused, "if-unused"), (method.if_empty, "if-empty")):
+            if flag:
+                raise NotImplementedByBroker(texts.quorum_delete(ctx.queue_text(name), text))
     if method.if_empty and ctx.ready(queue):
         raise PreconditionFailed(texts.not_empty(ctx.queue_text(name)))
     if method.if_unused and queue.consumers:
