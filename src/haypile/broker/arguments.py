@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from haypile.broker import terms, texts
-from haypile.broker.errors import PreconditionFailed
+from haypile.broker.errors import InternalError, PreconditionFailed
 from haypile.broker.terms import show, term, type_name
 
 Arguments = dict[str, Any]
 #: Takes a value and all arguments; gives what RabbitMQ prints after the colon, None when it is fine.
 Check = Callable[[Any, Arguments], "str | None"]
 
-#: rabbit.hrl: MAX_EXPIRY_TIMER, ms.
-MAX_EXPIRY = 4294967295
+#: rabbit_misc:check_expiry: ten years, ms.
+MAX_EXPIRY = 315_360_000_000
 #: rabbit.hrl: MAX_SUPPORTED_PRIORITY.
 MAX_PRIORITY = 255
 
@@ -224,12 +224,14 @@ def check_version(value: Any, arguments: Arguments) -> str | None:
 
 
 def check_max_age(value: Any, _: Arguments) -> str | None:
-    """Digits and one of Y M D h m s."""
+    """Digits and one of Y M D h m s. Raises InternalError without digits, for so does RabbitMQ."""
     if not isinstance(value, str):
         return _unacceptable(value)
-    digits = value.rstrip("YMDhms") if value[-1:] in tuple("YMDhms") else ""
-    valid = digits.isascii() and digits.isdigit() and len(digits) == len(value) - 1 and int(digits) > 0
-    return None if valid else "invalid_max_age"
+    unit = value.lstrip("0123456789")
+    digits = value[: len(value) - len(unit)]
+    if not digits:
+        raise InternalError
+    return None if int(digits) and unit in tuple("YMDhms") else "invalid_max_age"
 
 
 check_queue_type = one_of(_string("unsupported queue type 'VALUE'"), "classic", "quorum", "stream")
@@ -272,7 +274,8 @@ _CONSUMER_CHECKS: tuple[tuple[str, Check], ...] = (
 def check_queue_arguments(what: str, arguments: Arguments) -> str:
     """Raise what RabbitMQ raises for the arguments of a new queue; returns the queue's type.
 
-    ``what`` is the queue as error texts name it (``texts.queue``). Raises PreconditionFailed.
+    ``what`` is the queue as error texts name it (``texts.queue``). Raises PreconditionFailed, and
+    InternalError where RabbitMQ falls over.
     """
     if not arguments:
         return "classic"
@@ -281,6 +284,10 @@ def check_queue_arguments(what: str, arguments: Arguments) -> str:
     own = QUEUE_ARGUMENTS[kind]
     _check(what, arguments, [(name, check) for name, check in _QUEUE_CHECKS if name in own])
     _check_names(what, kind, arguments, QUEUE_ARGUMENTS)
+    locator = arguments.get("x-queue-master-locator", "random")
+    if kind == "classic" and locator not in ("min-masters", "client-local", "random"):
+        # RabbitMQ does not check it, and then finds no module of that name.
+        raise InternalError
     return kind
 
 
@@ -291,6 +298,8 @@ def check_consumer_arguments(what: str, kind: str, arguments: Arguments) -> None
     own = CONSUMER_ARGUMENTS[kind]
     _check(what, arguments, [(name, check) for name, check in _CONSUMER_CHECKS if name in own])
     _check_names(what, kind, arguments, CONSUMER_ARGUMENTS)
+    if "x-credit" in arguments and not isinstance(arguments["x-credit"], dict):
+        raise InternalError
 
 
 def _check(what: str, arguments: Arguments, checks: Any) -> None:

@@ -32,6 +32,8 @@ class AMQPError(Exception):
     reply_code: ClassVar[int] = 541
     name: ClassVar[str] = "INTERNAL_ERROR"
     scope: ClassVar[Scope] = Scope.CONNECTION
+    #: Whether the Close names the method that failed. RabbitMQ's does not when it fell over itself.
+    blames_method: bool = True
 
     def __init__(self, explanation: str = "") -> None:
         super().__init__(explanation)
@@ -132,6 +134,10 @@ class NotImplementedByBroker(AMQPError):
 
 
 class InternalError(AMQPError):
-    """541: RabbitMQ itself breaks on this."""
+    """541: RabbitMQ itself breaks on this; without an explanation, as an Erlang process that died."""
 
     reply_code, name = 541, "INTERNAL_ERROR"
+
+    def __init__(self, explanation: str = "") -> None:
+        super().__init__(explanation)
+        self.blames_method = bool(explanation)

@@ -124,6 +124,14 @@ def not_empty(what: str) -> str:
     return f"{what} not empty"
 
 
+def get_from_single_active(what: str) -> str:
+    """405: basic.get from a quorum queue with a single active consumer."""
+    return (
+        f"cannot obtain access to locked {what}. basic.get operations are not supported by quorum queues "
+        "with single active consumer"
+    )
+
+
 def unknown_delivery_tag(tag: int) -> str:
     """406: a tag that was never given out, or settled already."""
     return f"unknown delivery tag {tag}"
@@ -167,6 +175,13 @@ def ack_timeout(channel: int, milliseconds: int) -> str:
     )
 
 
+def stream_queue(what: str) -> str:
+    """406, haypile's own: a queue type that only a RabbitMQ has."""
+    return invalid_argument(
+        "x-queue-type", what, '"streams need a RabbitMQ: haypile has classic and quorum queues"'
+    )
+
+
 # -- 503, 504, 530, 540 -----------------------------------------------------------------------
 
 
@@ -188,6 +203,19 @@ def reused_consumer_tag(tag: str) -> str:
 def vhost_not_found(vhost: str) -> str:
     """530: connection.open for a vhost that is not there."""
     return f"vhost {vhost} not found"
+
+
+def quorum_delete(what: str, flag: str) -> str:
+    """540: deleting a quorum queue with a condition; ``flag`` is if-unused or if-empty."""
+    return (
+        f"cannot delete {what}. queue.delete operations with {flag} flag set "
+        "are not supported by quorum queues"
+    )
+
+
+def global_qos(what: str) -> str:
+    """540: consuming from a quorum queue on a channel with a global prefetch limit."""
+    return f"{what} does not support global qos"
 
 
 def prefetch_size(size: int) -> str:

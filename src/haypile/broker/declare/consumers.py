@@ -39,6 +39,8 @@ def add_consumer(
     check_consumer_arguments(what, queue.args.type, arguments)
     single = queue.args.single_active_consumer
     alone = not queue.consumers
+    # Quorum queues take no notice of the flag.
+    exclusive = exclusive and queue.args.type == "classic"
     if (exclusive and (single or not alone)) or any(row.exclusive for row in queue.consumers.values()):
         raise AccessRefused(texts.exclusive_use(what))
     row = ConsumerRow(
