@@ -1,0 +1,33 @@
+"""Every scenario, in the order it is run and printed.
+
+One file per noun; each has ``SCENARIOS``. Adding a file means adding it here.
+"""
+
+from __future__ import annotations
+
+from bench.scenarios import (
+    acknowledging,
+    backlog,
+    binding,
+    confirming,
+    crowd,
+    end_to_end,
+    fan_out,
+    idling,
+    opening,
+    round_trip,
+)
+from bench.scenarios.scenario import Scenario
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *end_to_end.SCENARIOS,
+    *acknowledging.SCENARIOS,
+    *confirming.SCENARIOS,
+    *round_trip.SCENARIOS,
+    *fan_out.SCENARIOS,
+    *crowd.SCENARIOS,
+    *binding.SCENARIOS,
+    *opening.SCENARIOS,
+    *idling.SCENARIOS,
+    *backlog.SCENARIOS,
+)

@@ -1,0 +1,39 @@
+"""Several producers and several consumers on one queue, each its own process."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.metrics import Sample
+from bench.scenarios.scenario import Scale, Scenario, flow, ready
+from bench.stage import Stage
+from bench.transports import Transport
+
+
+def sample(producers: int, consumers: int, scale: Scale, transport: Transport) -> Sample:
+    queue = transport.unique("crowd")
+    with Stage() as stage:
+        takers = [transport.start(stage, "consume", "--queue", queue) for _ in range(consumers)]
+        makers = [
+            transport.start(stage, "produce", "--key", queue, "--size", "100", "--queue", queue)
+            for _ in range(producers)
+        ]
+        ready(*takers, *makers)
+        count = scale.pick(200, 20_000, 60_000)
+        flow(transport, makers, takers, count // 20)
+        measured = flow(transport, makers, takers, count).sample()
+        for program in makers:
+            program.close()
+        for number, program in enumerate(takers):
+            program.close(delete=number == consumers - 1)
+    return measured
+
+
+SCENARIOS = tuple(
+    Scenario(
+        f"crowd-{producers}x{consumers}",
+        f"{producers} producers, {consumers} consumers, one queue, auto-ack, 100 B",
+        partial(sample, producers, consumers),
+    )
+    for producers, consumers in ((1, 4), (4, 1), (4, 4), (8, 8))
+)
