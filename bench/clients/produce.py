@@ -1,7 +1,7 @@
 """Publish on command: bodies of one size to one exchange, confirmed or not.
 
 An empty body marks the end of a phase; consumers stop taking when they meet one.
-Commands: ``publish`` (count, end), ``end`` (count), ``close``.
+Commands: ``publish`` (count, end, depth), ``end`` (count), ``close``.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ class Producer:
         mode = pika.DeliveryMode.Persistent if options.persistent else pika.DeliveryMode.Transient
         self.properties = pika.BasicProperties(delivery_mode=mode)
 
-    def publish(self, count: int, end: int) -> None:
-        """``count`` bodies then ``end`` empty ones; reports the time at each tenth."""
+    def publish(self, count: int, end: int, depth: int) -> None:
+        """``count`` bodies then ``end`` empty ones; reports the time at each tenth.
+
+        Then waits until the queue, if it is named, is at least ``depth`` deep.
+        """
         publish, options = self.channel.basic_publish, self.options
         exchange, body, properties, mandatory = (
             options.exchange,
@@ -66,10 +69,16 @@ class Producer:
         self.end(end)
         facts: dict[str, Any] = {}
         if options.queue:
-            # A reply on the same channel: everything before it has reached its queue.
-            facts["depth"] = self.channel.queue_declare(options.queue, passive=True).method.message_count
+            # RabbitMQ answers before it has counted what is on its way, so ask until all is there.
+            facts["depth"] = self.depth()
+            while facts["depth"] < depth:
+                facts["depth"] = self.depth()
         facts["synced"] = time.monotonic()
         say("published", marks=marks, cpu=time.process_time() - cpu, **facts)
+
+    def depth(self) -> int:
+        count: int = self.channel.queue_declare(self.options.queue, passive=True).method.message_count
+        return count
 
     def end(self, count: int) -> None:
         for _ in range(count):
@@ -81,7 +90,7 @@ def main() -> None:
     say("ready")
     for command in commands():
         if command["do"] == "publish":
-            producer.publish(command["count"], command["end"])
+            producer.publish(command["count"], command["end"], command.get("depth", 0))
         elif command["do"] == "end":
             producer.end(command["count"])
         elif command["do"] == "close":

@@ -28,7 +28,7 @@ def sample(scale: Scale, transport: Transport) -> Sample:
         ready(producer)
         room, cpu = transport.helper_memory(), transport.helper_cpu()
         own = procfs.memory(producer.pid).anonymous
-        producer.tell("publish", count=count, end=1)
+        producer.tell("publish", count=count, end=1, depth=count + 1)
         published = producer.expect("published", patience)
         if published["depth"] != count + 1:
             raise AssertionError(f"{transport.name}: depth {published['depth']} after {count + 1} messages")
