@@ -16,7 +16,6 @@ from struct import Struct
 
 import pytest
 
-from haypile.hay import store as store_module
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.places import check_private, make_private
 from haypile.hay.sessions import SessionFile
@@ -116,7 +115,8 @@ def test_the_clock_goes_on_in_all_processes(hay: Hay, child: Start) -> None:
 
 def test_a_store_of_an_earlier_boot_is_thrown_away(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_boot_id", lambda: b"an earlier boot")
+        for module in ("store", "environment"):
+            patch.setattr(f"haypile.hay.{module}.boot_id", lambda: b"an earlier boot")
         old = Hay.open(place)
         with old.write() as txn:
             txn.put(1, order(1), b"x")
@@ -282,6 +282,92 @@ def test_a_fork_inside_a_transaction_leaves_it_alone(hay: Hay, child: Start) -> 
     with deadline(10):
         assert wait(pid) == 0
         assert hay.count_now(1) == 2 and hay.count_now(2) == 1
+
+
+def test_two_vhosts_crosswise_are_no_deadlock(hay: Hay, place: Path, child: Start) -> None:
+    """Threads of two processes wait for each other's vhosts: fcntl takes that for a deadlock."""
+    other = Hay.open(place.parent / "other")
+
+    def cross() -> None:
+        failures: list[BaseException] = []
+
+        def hammer(store: Hay) -> None:
+            try:
+                for _ in range(150):
+                    with store.write() as txn:
+                        txn.next_id("x")
+                        time.sleep(0.0002)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=hammer, args=(store,)) for store in (hay, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+
+    with deadline(20):
+        assert [wait(pid) for pid in [child(cross), child(cross)]] == [0, 0]
+    for store in (hay, other):
+        with store.write() as txn:
+            assert txn.next_id("x") == 301
+    other.close()
+
+
+# -- interrupting -------------------------------------------------------------------------------------
+
+
+class Interrupt(BaseException):
+    """Ctrl-C."""
+
+
+def test_interrupts_at_any_instant_leave_no_lock_and_whole_counts(hay: Hay, child: Start) -> None:
+    draw = random.Random(8)
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    number = interrupted = 0
+    end = time.monotonic() + 1.5
+    try:
+        while time.monotonic() < end:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.00002, 0.0004))
+                while True:
+                    number += 1
+                    with hay.write() as txn:
+                        txn.put(1, order(number), bytes(100))
+                        txn.put_row(b"row", b"%d" % number)
+                    if hay.count_now(1) > 20:
+                        with hay.write() as txn:
+                            txn.take(1, 15)
+            except Interrupt:
+                hay.let_go()
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 200
+
+    def look() -> None:
+        with deadline(5), hay.write() as txn:
+            entries = txn.entries(1, 1000)
+            assert txn.count(1) == (len(entries), 100 * len(entries))
+            assert hay.gates.version == txn.version
+
+    assert wait(child(look)) == 0
+    errors: list[object] = []
+    thread = threading.Thread(target=lambda: errors.append(look_from_a_thread()))
+
+    def look_from_a_thread() -> int:
+        with hay.write() as txn, hay.read() as read:
+            return txn.count(1)[0] - read.count(1)[0]
+
+    thread.start()
+    thread.join(5)
+    assert errors == [0]
 
 
 # -- killing ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from struct import Struct
 import lmdb
 import pytest
 
-from haypile.hay import txn as txn_module
+from haypile.hay import writing
 from haypile.hay.errors import NestedTransaction, OutOfRoom
 from haypile.hay.store import Hay
 from haypile.hay.txn import Entry, ReadTxn, WriteTxn
@@ -181,7 +181,7 @@ def test_a_row_key_has_a_limit_that_is_said(hay: Hay) -> None:
 
 
 def test_the_log_is_trimmed(hay: Hay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(txn_module, "LOG_KEPT", 200)
+    monkeypatch.setattr(writing, "LOG_KEPT", 200)
     for _ in range(10):
         with hay.write() as txn:
             for number in range(50):
@@ -246,7 +246,7 @@ def test_an_interrupt_at_begin_leaves_no_lock(hay: Hay, monkeypatch: pytest.Monk
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for name in ("lock_file", "begin"):
+    for name in ("lock_at_once", "begin"):
         with monkeypatch.context() as patch:
             patch.setattr(hay, name, interrupted)
             with pytest.raises(KeyboardInterrupt), hay.write():
@@ -260,7 +260,7 @@ def test_an_interrupt_at_begin_leaves_no_lock(hay: Hay, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def small(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hay]:
-    monkeypatch.setattr("haypile.hay.store.MAP_SIZE", 1 << 20)
+    monkeypatch.setattr("haypile.hay.environment.MAP_SIZE", 1 << 20)
     store = Hay.open(place)
     yield store
     store.close()

@@ -8,6 +8,7 @@ Main tree, by first byte of the key:
 ====  =========================  ==========================================================
 00    name                       the store's own small rows: version, ids, gate slots
 10    session u32                session row
+20    when u64, kind, queue u32  a queue to be looked at (``due``)
 40    body u64                   how many entries share that body
 80    session u32, tag u64       an entry held by a session: queue u32, order, entry value
 ff    queue u32                  count of the queue's ready entries: number u64, bytes u64
@@ -38,7 +39,7 @@ INLINE_SMALL = 512
 #: costs no more than lying in ``body`` …
 INLINE_LARGE = 2023
 #: … until moving it between ready and held costs more than a second tree.
-INLINE_MAX = 65536
+INLINE_MAX = 8192
 
 READY, HELD, SESSION, REFS, OWN = 0xFF, 0x80, 0x10, 0x40, 0x00
 

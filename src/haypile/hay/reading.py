@@ -7,8 +7,9 @@ Must not know: how things are changed (``txn``); files, locks, processes (``stor
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from haypile.hay.layout import (
     BODY,
@@ -31,6 +32,8 @@ from haypile.hay.layout import (
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
 
+_Self = TypeVar("_Self", bound="ReadTxn")
+
 _prefix = PREFIX.pack
 _body_key = BODY.pack
 _unpack_count = COUNT.unpack
@@ -43,7 +46,7 @@ PENDING = object()
 class ReadTxn:
     """A consistent view of the store. From ``Hay.read()``; use it as a context manager."""
 
-    __slots__ = ("_get", "_hay", "_txn", "spare")
+    __slots__ = ("_get", "_hay", "_txn", "spare", "thread")
 
     _get: Any
 
@@ -53,9 +56,12 @@ class ReadTxn:
         self._txn: Any = None
         #: Whether it is the one that reuses its reader slot.
         self.spare = spare
+        #: The thread that opened it last.
+        self.thread = 0
 
-    def __enter__(self) -> ReadTxn:
+    def __enter__(self: _Self) -> _Self:
         self._txn = PENDING
+        self.thread = get_ident()
         try:
             self._txn = txn = self._hay.begin_read(self)
         except BaseException:
@@ -68,14 +74,23 @@ class ReadTxn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._txn.abort()
-        self._txn = self._get = None
-        self._hay.end_read(self)
+        txn = self._txn
+        if txn is not None:
+            txn.abort()
+            self._txn = None
+            self._hay.end_read(self)
 
     @property
     def active(self) -> bool:
         """Whether it is open, or about to be."""
         return self._txn is not None
+
+    def abandon(self) -> None:
+        """Its end, where ``__exit__`` was not reached: for ``Hay.let_go``."""
+        txn, self._txn = self._txn, None
+        if txn is not None and txn is not PENDING:
+            txn.abort()
+        self._hay.end_read(self)
 
     def wait(self) -> None:
         """It is not about to be open after all: a fork may go on."""

@@ -8,11 +8,8 @@ In the directory: ``lock`` (the file lock), ``hay/`` (LMDB and ``gates``), ``ses
 Why it is done this way (each was measured):
 
 * LMDB's own write lock strands waiters when another waiter is killed, so a ``lockf`` lock is held
-  around every write transaction, around opening, and around taking a reader slot. It is opened
-  once per process: closing any descriptor of it would drop it.
-* A kill while an environment is made leaves it unopenable for ever, so it is made in a temporary
-  directory and renamed.
-* No ``writemap``: it dies by SIGBUS on a full tmpfs. The map is huge, the real space is what counts.
+  around every write transaction, around opening and closing, and around taking a reader slot. It is
+  opened once per process: closing any descriptor of it would drop it.
 * LMDB may not be taken across a fork: the write lock is held across it, and the environment is
   closed before it, to be opened again by parent and child at their next use.
 * Killed readers pin old pages until ``reader_check()``: done at opening, when room is short and
@@ -24,6 +21,7 @@ without fsync its pages cannot be trusted after a power cut.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -31,8 +29,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +37,7 @@ from urllib.parse import quote
 
 import lmdb
 
+from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
@@ -50,15 +48,8 @@ from haypile.hay.txn import WriteTxn
 
 LOGGER = logging.getLogger("haypile")
 
-#: Address space for the data, bytes. Only what is used costs anything.
-MAP_SIZE = 1 << 38
-#: Where the kernel gives less address space (RLIMIT_AS), halve down to this.
-MAP_SIZE_LEAST = 1 << 26
-#: Processes (and threads reading at the same time) per vhost; 64 bytes each.
-MAX_READERS = 1024
-
-#: Bytes left below which a write that was cut short means that there is no room.
-LITTLE_ROOM = 1 << 20
+#: Seconds between tries when the kernel takes two waiting threads of one process for a deadlock.
+DEADLOCK_PAUSE = 0.0005
 #: Seconds a fork waits for other threads' reads to end.
 FORK_PATIENCE = 0.5
 
@@ -83,14 +74,15 @@ class Hay:
         self._users = 0
         self._env: Any = None
         self.begin = None
-        self._depth = 0
+        #: The file lock is held without a transaction.
+        self.in_exclusive = False
         self.db_rows: Any = None
         self.db_log: Any = None
         self.db_body: Any = None
         self.lock: Any = threading.RLock()
         self.gates: Gates
         self._lock_fd = _open_lock(directory / "lock", create)
-        self.lock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX)
+        self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX)
         self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_UN)
         self.peers = Peers(directory / "sessions")
         self._renew_transactions()
@@ -138,15 +130,20 @@ class Hay:
             if self._users or _registry.get(self._key) is not self:
                 return
             del _registry[self._key]
-            self._close_env()
+            with self.exclusive():
+                self._close_env()
             self.gates.close()
             self.peers.close()
             # Its number may soon be another file's.
-            self.lock_file, self.unlock_file = self._refuse_closed, _nothing
+            self.lock_at_once, self.unlock_file = self._refuse_closed, _nothing
             os.close(self._lock_fd)
 
     def _refuse_closed(self) -> None:
         raise HayClosed(f"the store in {self.directory} was closed")
+
+    def _open_env(self) -> None:
+        self._env = env = open_environment(self.directory / "hay")
+        self.db_rows, self.db_log, self.db_body = [env.open_db(name) for name in TREES]
 
     def _close_env(self) -> None:
         self.begin = None
@@ -163,73 +160,30 @@ class Hay:
             if not create:
                 raise UnusableDirectory(f"{self.directory} holds no store; connect once to make it")
             self._build(place)
-        self._open_env(place)
-        own = self._read_own()
-        if own[BOOT_ROW] != _boot_id():
+        self._open_env()
+        own = own_rows(self._env)
+        if own[BOOT_ROW] != boot_id():
             LOGGER.info("%s is left from before the last boot: starting anew", place)
             self._close_env()
             os.rename(place, self.directory / f".hay.{secrets.token_hex(8)}")
             self._open_store(create)
             return
         make_private(self.directory / "sessions")
-        self.nonce = own[NONCE_ROW]
-        self._offset = int.from_bytes(own[OFFSET_ROW], "big", signed=True)
+        self.nonce = own[NONCE_ROW] or b""
+        self._offset = int.from_bytes(own[OFFSET_ROW] or b"", "big", signed=True)
         version = int.from_bytes(own[VERSION_ROW] or b"", "big")
         self.gates = Gates(place / "gates", self.nonce, version, slots_used(own[USED_ROW]))
+        self.begin = self._env.begin
 
     def _build(self, place: Path) -> None:
         """A new store, made aside and put in place whole."""
-        temporary = self.directory / f".hay.{secrets.token_hex(8)}"
+        aside = self.directory / f".hay.{secrets.token_hex(8)}"
         try:
-            temporary.mkdir(0o700)
-            nonce = b"\0" * 8
-            while 0 in nonce:
-                nonce = secrets.token_bytes(8)
-            offset = time.time_ns() - time.monotonic_ns()
-            _reserve(temporary / "lock.mdb")
-            env = _lmdb_open(temporary, create=True)
-            try:
-                for name in (b"rows", b"log", b"body"):
-                    env.open_db(name)
-                with env.begin(write=True) as txn:
-                    txn.put(NONCE_ROW, nonce)
-                    txn.put(BOOT_ROW, _boot_id())
-                    txn.put(OFFSET_ROW, offset.to_bytes(8, "big", signed=True))
-            finally:
-                env.close()
-            Gates(temporary / "gates", nonce, 0, 0).close()
-            os.rename(temporary, place)
+            build(aside)
+            os.rename(aside, place)
         except (lmdb.Error, OSError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)
             raise OutOfRoom(f"cannot make a store in {self.directory}: {error}") from error
-
-    def _open_env(self, place: Path) -> None:
-        """Open the environment and take this process's reader slot; under the file lock."""
-        try:
-            check_private(place)
-            self._env = env = _lmdb_open(place, create=False)
-        except lmdb.LockError as error:
-            raise UnusableDirectory(
-                f"cannot share the store in {place} with a process of the same number in another "
-                f"container ({error}); run both with one PID namespace, or give each its own directory"
-            ) from error
-        except lmdb.Error as error:
-            raise UnusableDirectory(
-                f"cannot open the store in {place}: {error}; if nothing uses it, remove that directory"
-            ) from error
-        env.reader_check()
-        self.db_rows = env.open_db(b"rows")
-        self.db_log = env.open_db(b"log")
-        self.db_body = env.open_db(b"body")
-        env.begin().abort()
-        self.begin = env.begin
-
-    def _read_own(self) -> dict[bytes, bytes]:
-        txn = self._env.begin()
-        try:
-            return {key: txn.get(key) for key in (NONCE_ROW, BOOT_ROW, OFFSET_ROW, VERSION_ROW, USED_ROW)}
-        finally:
-            txn.abort()
 
     # -- using --------------------------------------------------------------------------------
 
@@ -271,6 +225,27 @@ class Hay:
             os.close(fd)
         return path
 
+    def let_go(self) -> None:
+        """After an exception of a signal handler (Ctrl-C): end what this thread has left open.
+
+        Such an exception can fall between a ``with`` block and the first instruction of its
+        ``__exit__``, and then nobody ends the transaction, whose lock all processes wait for. Call
+        it where an exception leaves the outermost function that uses the store.
+        """
+        me = threading.get_ident()
+        for reader in list(self._readers):
+            if reader.active and reader.thread == me:
+                reader.abandon()
+        lock = self.lock
+        if lock._is_owned():
+            try:
+                self._writer.abandon()
+                self.in_exclusive = False
+                self.unlock_file()
+            finally:
+                while lock._is_owned():
+                    lock.release()
+
     def reader_check(self) -> int:
         """Free what killed processes were reading; how many there were."""
         with self.exclusive():
@@ -289,20 +264,27 @@ class Hay:
 
     # -- for the other modules of this package --------------------------------------------------
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the file lock without a transaction (cold paths only)."""
-        with self.lock:
-            held = self._depth > 0 or self._writer.active
-            if not held:
-                self.lock_file()
-            self._depth += 1
+    def lock_file(self) -> None:
+        """Wait for the file lock."""
+        while True:
             try:
-                yield
-            finally:
-                self._depth -= 1
-                if not held:
-                    self.unlock_file()
+                self.lock_at_once()
+                return
+            except OSError as error:
+                # Threads of two processes that wait for two vhosts' locks crosswise look like a
+                # deadlock to the kernel, which thinks of processes: it is none.
+                if error.errno != errno.EDEADLK:
+                    raise
+                time.sleep(DEADLOCK_PAUSE)
+
+    @property
+    def holds_file(self) -> bool:
+        """Whether the thread that owns ``lock`` holds the file lock, too."""
+        return self.in_exclusive or self._writer.active
+
+    def exclusive(self) -> Exclusive:
+        """Hold the file lock without a transaction, for a ``with`` block (cold paths only)."""
+        return Exclusive(self)
 
     def begin_read(self, reader: ReadTxn) -> Any:
         """An LMDB read transaction; without the spare slot, one is taken under the file lock."""
@@ -324,10 +306,10 @@ class Hay:
 
     def end_read(self, reader: ReadTxn) -> None:
         """``reader`` is done."""
-        if reader.spare:
-            self._spare_reads.append(reader)
-        else:
+        if not reader.spare:
             self._readers.remove(reader)
+        elif not self._spare_reads:
+            self._spare_reads.append(reader)
 
     def begin_anew(self, error: lmdb.Error, *, write: bool) -> Any:
         """Beginning failed: mend what can be mended and try once more. Under the file lock."""
@@ -345,20 +327,15 @@ class Hay:
 
     def reopen(self) -> Callable[..., Any]:
         """Open the environment again after a fork; under the file lock."""
-        self._open_env(self.directory / "hay")
-        assert self.begin is not None
-        return self.begin
+        self._open_env()
+        own_rows(self._env)
+        begin: Callable[..., Any] = self._env.begin
+        self.begin = begin
+        return begin
 
     def refuse(self, error: lmdb.Error) -> None:
         """After a rollback: raise what ``error`` means to users of the store, if it means anything."""
-        text = str(error)
-        if (
-            isinstance(error, (lmdb.MapFullError, lmdb.DiskError))
-            or "No space left" in text
-            or "quota" in text
-            # LMDB's word for a write that was cut short.
-            or ("Input/output error" in text and self.free_bytes() < LITTLE_ROOM)
-        ):
+        if means_no_room(error, self.free_bytes()):
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
             raise OutOfRoom(f"no room left in {self.directory}: {error}") from error
@@ -374,7 +351,7 @@ class Hay:
         leaves the parent's transaction alone.
         """
         self.lock.acquire()
-        if self._env is None or self._depth or self._writer.active:
+        if self._env is None or self.holds_file:
             return
         begin, self.begin = self.begin, None
         deadline = time.monotonic() + FORK_PATIENCE
@@ -389,10 +366,44 @@ class Hay:
     def after_fork_in_child(self) -> None:
         """Nothing of the parent's transactions and locks is ours."""
         self.lock = threading.RLock()
-        self._depth = 0
+        self.in_exclusive = False
         self._renew_transactions()
         self._close_env()
         self.peers.after_fork_in_child()
+
+
+class Exclusive:
+    """See ``Hay.exclusive``. No generator: a forgotten one would unlock when it is collected."""
+
+    __slots__ = ("_hay", "_nested")
+
+    def __init__(self, hay: Hay) -> None:
+        self._hay = hay
+        self._nested = False
+
+    def __enter__(self) -> None:
+        hay = self._hay
+        self._nested = hay.lock._is_owned() and hay.holds_file
+        if self._nested:
+            return
+        try:
+            hay.lock.acquire()
+            hay.lock_file()
+            hay.in_exclusive = True
+        except BaseException:
+            if hay.lock._is_owned():
+                hay.lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._nested:
+            return
+        hay = self._hay
+        hay.in_exclusive = False
+        try:
+            hay.unlock_file()
+        finally:
+            hay.lock.release()
 
 
 def _open_lock(path: Path, create: bool) -> int:
@@ -407,47 +418,8 @@ def _open_lock(path: Path, create: bool) -> int:
         ) from error
 
 
-def _lmdb_open(place: Path, *, create: bool) -> Any:
-    size = MAP_SIZE
-    while True:
-        try:
-            return lmdb.open(
-                os.fspath(place),
-                map_size=size,
-                create=create,
-                mode=0o600,
-                sync=False,
-                metasync=False,
-                writemap=False,
-                max_dbs=4,
-                max_readers=MAX_READERS,
-                max_spare_txns=1,
-            )
-        except (lmdb.MemoryError, MemoryError):
-            if size <= MAP_SIZE_LEAST:
-                raise
-            size //= 2
-
-
-def _reserve(path: Path) -> None:
-    """Real blocks for LMDB's lock file, which it maps: else a full tmpfs is SIGBUS.
-
-    Only before anybody has the environment open: closing this file drops the locks of its owner.
-    LMDB takes the number of readers from the size it finds.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(fd, 0, 64 * MAX_READERS)
-    finally:
-        os.close(fd)
-
-
 def _nothing() -> None:
     pass
-
-
-def _boot_id() -> bytes:
-    return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
 
 
 # -- fork -------------------------------------------------------------------------------------

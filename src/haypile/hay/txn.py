@@ -1,42 +1,26 @@
-"""Transactions: everything that changes in a vhost's store changes here.
+"""Transactions: what changes in a vhost's queues changes here.
 
-Owns: the write transaction, the counts, the change log, the ids.
-Must not know: files, locks' kinds, processes (``store``); what rows and records mean (the broker).
+Owns: ready, held and shared messages, and the rows of sessions.
+Must not know: files, locks, processes (``store``); what records mean (the broker).
 
 Body ids come from LMDB's transaction id, which never repeats and always grows: no counter is kept,
 and bodies are always appended.
-
-Invariants: a queue's count row is right at every commit, and gone when the queue is empty. The
-version in the gate page moves right after the commit; UNSETTLED is set around it, so that the
-next writer repairs what a writer killed in between left behind. An exception at any instant,
-KeyboardInterrupt included, leaves neither lock nor transaction behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
 
-import lmdb
-
-from haypile.hay.errors import NestedTransaction
-from haypile.hay.gates import UNSETTLED, VERSION
 from haypile.hay.layout import (
     BODY,
-    COUNT,
     HEAD,
     HEAD_SIZE,
     HELD,
     HELD_HEAD,
-    ID_ROW,
     INLINE,
     INLINE_LARGE,
     INLINE_MAX,
     INLINE_SMALL,
-    LOG_HEAD,
-    LOG_KEY,
-    MAX_ROW_KEY,
     OWN_BODY,
     PREFIX,
     READY,
@@ -45,214 +29,30 @@ from haypile.hay.layout import (
     SESSION,
     SHARED_BODY,
     TAG,
-    VERSION_ROW,
     Entry,
     entry_of,
     held_entry,
 )
 from haypile.hay.reading import ReadTxn
-
-if TYPE_CHECKING:
-    from haypile.hay.store import Hay
+from haypile.hay.writing import Writing
 
 __all__ = ["Entry", "ReadTxn", "WriteTxn"]
-
-#: Kept entries of the change log, and how often (in versions) it is trimmed.
-LOG_KEPT = 20_000
-LOG_TRIM = 64
 
 _prefix = PREFIX.pack
 _tag_key = TAG.pack
 _body_key = BODY.pack
 _pack_head = HEAD.pack
 _unpack_head = HEAD.unpack_from
-_pack_count = COUNT.pack
-_unpack_count = COUNT.unpack
 
 
-class WriteTxn(ReadTxn):
+class WriteTxn(Writing):
     """The one write transaction of a vhost. From ``Hay.write()``; use it as a context manager.
 
     Leaving the block commits; leaving it by an exception rolls all of it back. The end of the
     block raises ``OutOfRoom`` when there was no memory or disk space for any of it.
     """
 
-    __slots__ = ("_body_id", "_deltas", "_put", "_version", "on_commit")
-
-    #: Called after the commit, still under the write lock, in order.
-    on_commit: list[Callable[[], None]]
-    _put: Any
-
-    def __init__(self, hay: Hay) -> None:
-        super().__init__(hay)
-        self.on_commit = []
-        self._deltas: dict[int, list[int]] = {}
-        self._version = 0
-        self._body_id = 0
-
-    def __enter__(self) -> WriteTxn:
-        hay = self._hay
-        lock = hay.lock
-        try:
-            lock.acquire()
-            if self._txn is not None:
-                lock.release()
-                raise NestedTransaction("a write transaction of this thread is open already")
-            hay.lock_file()
-            begin = hay.begin or hay.reopen()
-            try:
-                self._txn = txn = begin(None, None, True)
-            except lmdb.Error as error:
-                self._txn = txn = hay.begin_anew(error, write=True)
-            self._get = txn.get
-            self._put = txn.put
-            if hay.gates.words[UNSETTLED]:
-                self._settle()
-        except NestedTransaction:
-            raise
-        except BaseException:
-            self._unwind()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        txn = self._txn
-        try:
-            if kind is not None:
-                txn.abort()
-                if isinstance(error, lmdb.Error):
-                    self._hay.refuse(error)
-                return
-            if self._deltas:
-                self._write_counts()
-            if self._version or self.on_commit:
-                self._commit_with_news(txn)
-            else:
-                txn.commit()
-        except BaseException as failure:
-            txn.abort()
-            if kind is None and isinstance(failure, lmdb.Error):
-                self._hay.refuse(failure)
-            raise
-        finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        """The end of a transaction, however it went."""
-        hay = self._hay
-        try:
-            self._txn = self._get = self._put = None
-            if self._deltas:
-                self._deltas.clear()
-            self._version = self._body_id = 0
-            if self.on_commit:
-                self.on_commit = []
-            hay.unlock_file()
-        finally:
-            hay.lock.release()
-
-    def _unwind(self) -> None:
-        """Undo what ``__enter__`` had done when an exception fell into it."""
-        if self._hay.lock._is_owned():
-            if self._txn is not None:
-                self._txn.abort()
-            self._forget()
-
-    def _settle(self) -> None:
-        """A writer died between its commit and the gate page: catch up."""
-        words = self._hay.gates.words
-        words[VERSION] = self.version
-        words[UNSETTLED] = 0
-
-    def _commit_with_news(self, txn: Any) -> None:
-        words = self._hay.gates.words
-        if self._version:
-            self._put(VERSION_ROW, _body_key(self._version))
-            words[UNSETTLED] = 1
-        try:
-            txn.commit()
-        except lmdb.Error:
-            words[UNSETTLED] = 0
-            raise
-        except BaseException:
-            # A signal handler raised; before or after the commit?
-            if _is_live(txn):
-                raise
-            self._tell(words)
-            raise
-        self._tell(words)
-
-    def _tell(self, words: memoryview) -> None:
-        if self._version:
-            words[VERSION] = self._version
-            words[UNSETTLED] = 0
-        for call in self.on_commit:
-            call()
-
-    def _write_counts(self) -> None:
-        get, put = self._get, self._put
-        for queue, (number, size) in self._deltas.items():
-            if not number and not size:
-                continue
-            key = _prefix(READY, queue)
-            row = get(key)
-            if row is not None:
-                before, size_before = _unpack_count(row)
-                number += before
-                size += size_before
-            if number:
-                put(key, _pack_count(number, size))
-            else:
-                self._txn.delete(key)
-
-    def _add(self, queue: int, number: int, size: int) -> None:
-        delta = self._deltas.get(queue)
-        if delta is None:
-            self._deltas[queue] = [number, size]
-        else:
-            delta[0] += number
-            delta[1] += size
-
-    # -- topology rows ------------------------------------------------------------------------
-
-    @property
-    def version(self) -> int:
-        """Topology version, with the changes of this transaction."""
-        return self._version or int.from_bytes(self._get(VERSION_ROW) or b"", "big")
-
-    def put_row(self, key: bytes, value: bytes) -> None:
-        """Set a topology row.
-
-        Raises ``ValueError`` for a key that is empty or longer than ``layout.MAX_ROW_KEY`` bytes.
-        """
-        if not 0 < len(key) <= MAX_ROW_KEY:
-            raise ValueError(f"a row key has 1 to {MAX_ROW_KEY} bytes, not {len(key)}")
-        self._put(key, value, True, True, False, self._hay.db_rows)
-        self._log(key, b"".join((LOG_HEAD.pack(True, len(key)), key, value)))
-
-    def delete_row(self, key: bytes) -> None:
-        """Delete a topology row; nothing happens when there is none."""
-        if self._txn.delete(key, b"", self._hay.db_rows):
-            self._log(key, LOG_HEAD.pack(False, len(key)) + key)
-
-    def _log(self, key: bytes, change: bytes) -> None:
-        self._version = version = self.version + 1
-        log = self._hay.db_log
-        self._put(LOG_KEY.pack(version), change, True, True, True, log)
-        if version % LOG_TRIM == 0 and version > LOG_KEPT:
-            with self._txn.cursor(log) as cursor:
-                oldest = LOG_KEY.pack(version - LOG_KEPT)
-                while cursor.first() and cursor.key() < oldest:
-                    cursor.delete()
-
-    def next_id(self, kind: str) -> int:
-        """The next number of ``kind``: 1, 2, 3 …, u32, never given twice."""
-        key = ID_ROW + kind.encode()
-        number = int.from_bytes(self._get(key) or b"", "big") + 1
-        self._put(key, number.to_bytes(4, "big"))
-        return number
+    __slots__ = ()
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -474,21 +274,3 @@ class WriteTxn(ReadTxn):
     def delete_session(self, session: int) -> None:
         """Delete the row of ``session``; what it holds is not touched."""
         self._txn.delete(_prefix(SESSION, session))
-
-    # -- for the store's own modules ----------------------------------------------------------
-
-    def put_internal(self, key: bytes, value: bytes) -> None:
-        """Set one of the store's own rows."""
-        self._put(key, value)
-
-    def delete_internal(self, key: bytes) -> None:
-        """Delete one of the store's own rows."""
-        self._txn.delete(key)
-
-
-def _is_live(txn: Any) -> bool:
-    try:
-        txn.id()
-    except lmdb.Error:
-        return False
-    return True
