@@ -71,6 +71,8 @@ class Channel:
         #: basic.qos with global=True: one limit for all consumers of the channel.
         self.global_limit = 0
         self.last_queue = ""
+        #: Queue of the channel's direct reply-to consumer.
+        self.reply_queue = ""
         #: tx: publishes and settlements waiting for the commit.
         self.tx_publishes: list[Any] = []
         self.tx_settled: list[tuple[str, list[tuple[int, Unacked]], bool]] = []
@@ -89,7 +91,10 @@ class Channel:
             if message is None:
                 session.holdings.forget(taken)
                 continue
-            self.delivery_tag = delivery_tag = self.delivery_tag + 1
+            delivery_tag = self.delivery_tag + 1
+            if handle.queue.name != self.reply_queue:
+                # RabbitMQ gives direct replies the next tag, but does not use it up.
+                self.delivery_tag = delivery_tag
             if not no_ack:
                 unacked = Unacked(consumer, handle, taken)
                 self.unacked[delivery_tag] = unacked
@@ -97,6 +102,8 @@ class Channel:
                     session.holdings.slots[taken.slot] = unacked
                 consumer.unacked += 1
                 self.consumers_unacked += 1
+            if handle.counts_deliveries:
+                source.add_delivery_count(message.properties, taken.deliveries)
             content(
                 self.number,
                 _Deliver(tag, delivery_tag, taken.redelivered, message.exchange, message.routing_key),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Channel
+    from haypile.broker.rows import ConsumerKey
     from haypile.broker.source import Source
 
 #: Credit of a consumer that has no limit.
@@ -56,6 +57,11 @@ class Consumer:
         self.priority = priority
         self.arguments = arguments
         self.unacked = 0
+
+    @property
+    def key(self) -> ConsumerKey:
+        """What tells it from the queue's other consumers, in its row."""
+        return (self.channel.session.id, self.channel.number, self.tag)
 
     def credit(self) -> int:
         """How many messages may be sent to it now."""

@@ -93,6 +93,12 @@ def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
         rows.remove_consumer(context, handle.queue, (session.id, channel.number, consumer.tag))
         settle_lane(moving, context, handle)
     session.notify(context)
+    if handle.queue.active is not None:
+        # The next in the line of single active consumers must know.
+        session.ring({handle.queue.active[0]})
+        following = session.sources.get(handle.id)
+        if following is not None:
+            following.stir()
     if handle.closed:
         session.wake(handle)
 

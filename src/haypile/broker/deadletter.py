@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from pika.compat import long
 from pika.spec import BasicProperties
 
 from haypile.broker.message import Message
@@ -43,7 +44,7 @@ def make(message: Message, reason: str, queue: str, routing_key: str | None, wal
     headers = dict(properties.headers or {})
     copies = routes(headers)
     event: dict[str, Any] = {
-        "count": 1,
+        "count": long(1),
         "reason": reason,
         "queue": queue,
         "time": datetime.fromtimestamp(int(wall), timezone.utc).replace(tzinfo=None),
@@ -58,7 +59,8 @@ def make(message: Message, reason: str, queue: str, routing_key: str | None, wal
     else:
         keys = [routing_key]
         headers.pop("CC", None)
-    properties.headers = headers
+    # rabbit_misc:set_table_value sorts the table.
+    properties.headers = dict(sorted(headers.items()))
     properties.expiration = None
     return DeadLetter(keys[0], keys, properties)
 
@@ -81,10 +83,11 @@ def _record(headers: dict[str, Any], event: dict[str, Any]) -> None:
             event["reason"],
         ):
             # The first such event keeps its time and keys; only its count grows.
-            event = {**death, "count": int(death.get("count") or 0) + 1}
+            event = {**death, "count": long(int(death.get("count") or 0) + 1)}
         else:
             others.append(death)
-    headers["x-death"] = [event, *others]
+    # From the second event on RabbitMQ keeps the fields of the newest one sorted.
+    headers["x-death"] = [dict(sorted(event.items())), *others]
 
 
 def is_cycle(queue: str, headers: dict[str, Any] | None) -> bool:

@@ -40,15 +40,21 @@ class AMQPError(Exception):
         self.explanation = explanation
 
     @property
-    def reply_text(self) -> str:
-        """``NAME - explanation``, cut to a short string as RabbitMQ cuts it."""
+    def reply_text(self) -> str | bytes:
+        """``NAME - explanation``, cut to a short string as RabbitMQ cuts it: between octets.
+
+        Where that cuts a character in two, pika hands the octets to the application.
+        """
         if not self.explanation:
             return self.name
         text = f"{self.name} - {self.explanation}"
         encoded = text.encode()
         if len(encoded) > LONGEST_REPLY_TEXT:
-            # RabbitMQ cuts between octets; half a character is of no use to a Python client.
-            return encoded[:252].decode(errors="ignore") + "..."
+            encoded = encoded[:252] + b"..."
+            try:
+                return encoded.decode()
+            except UnicodeDecodeError:
+                return encoded
         return text
 
     def __str__(self) -> str:

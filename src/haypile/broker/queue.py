@@ -34,6 +34,7 @@ class QueueHandle:
 
     __slots__ = (
         "base",
+        "counts_deliveries",
         "generation",
         "id",
         "in_vain",
@@ -59,6 +60,8 @@ class QueueHandle:
         self.own_consumers = 0
         self.in_vain = 0
         self.rules = rules = queue.args
+        #: A quorum queue tells its consumers how often a message was delivered before.
+        self.counts_deliveries = rules.type == "quorum"
         #: No rule of the queue's looks at its messages: first come, first served, for ever.
         self.plain = (
             rules.message_ttl is None

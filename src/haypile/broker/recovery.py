@@ -26,6 +26,7 @@ from haypile.lanes.landing import Landing
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Unacked
+    from haypile.broker.entities import Queue
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
 
@@ -44,12 +45,14 @@ def recover(session: Session, dead: int) -> None:
         if grave is None:
             return
         touched: dict[int, QueueHandle] = {}
+        left: list[Queue] = []
         with session.holdings.write() as moving:
             row = moving.txn.session(dead)
             context = session.context(moving)
             if row is not None:
                 count = bury(session, moving, dead, row, grave.landing_path(), touched)
-                for queue in rows.remove_session(context, dead):
+                left = rows.remove_session(context, dead)
+                for queue in left:
                     settle_lane(moving, context, session.handle_for(queue))
                 moving.txn.delete_session(dead)
         if row is not None:
@@ -57,6 +60,7 @@ def recover(session: Session, dead: int) -> None:
         session.notify(context)
         for handle in touched.values():
             session.wake(handle)
+        session.ring({queue.active[0] for queue in left if queue.active is not None})
 
 
 def bury(
@@ -115,3 +119,4 @@ def leave(session: Session) -> None:
     for handle in woken.values():
         if not handle.queue.deleted:
             session.wake(handle)
+    session.ring({handle.queue.active[0] for handle in left if handle.queue.active is not None})

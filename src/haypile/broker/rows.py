@@ -21,7 +21,7 @@ from pika import data
 EXCHANGE, QUEUE, BINDING, CONSUMER, LANE, ACTIVE = b"x", b"q", b"b", b"c", b"l", b"a"
 
 DURABLE, AUTO_DELETE, INTERNAL = 1, 2, 4
-NO_ACK, EXCLUSIVE = 1, 2
+NO_ACK, EXCLUSIVE, BLOCKED = 1, 2, 4
 
 _QUEUE = struct.Struct(">IIIB")
 _CONSUMER_KEY = struct.Struct(">cIIH")
@@ -67,6 +67,8 @@ class ConsumerRow:
     no_ack: bool
     exclusive: bool
     arguments: dict[str, Any] = field(hash=False, compare=False)
+    #: It has no credit, so that consumers of lower priority may receive.
+    blocked: bool = False
 
     @property
     def key(self) -> ConsumerKey:
@@ -249,7 +251,9 @@ def split_consumer_key(key: bytes) -> tuple[int, ConsumerKey]:
 
 def encode_consumer(row: ConsumerRow) -> bytes:
     """Value of a consumer's row."""
-    flags = (NO_ACK if row.no_ack else 0) | (EXCLUSIVE if row.exclusive else 0)
+    flags = (
+        (NO_ACK if row.no_ack else 0) | (EXCLUSIVE if row.exclusive else 0) | (BLOCKED if row.blocked else 0)
+    )
     return _CONSUMER.pack(row.since, row.priority, row.prefetch, flags) + encode_table(row.arguments)
 
 
@@ -268,6 +272,7 @@ def decode_consumer(key: bytes, value: bytes) -> ConsumerRow:
         bool(flags & NO_ACK),
         bool(flags & EXCLUSIVE),
         decode_table(value, _CONSUMER.size),
+        bool(flags & BLOCKED),
     )
 
 

@@ -152,7 +152,7 @@ class Session:
         for source in list(self.sources.values()):
             if source.queue.deleted:
                 lifecycle.cancel_deleted(self, source)
-            elif source.handle.closed or not source.idle:
+            elif source.handle.closed or source.blocked or not source.idle:
                 source.stir()
                 source.pump()
 

@@ -16,9 +16,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pika.compat import long
+from pika.spec import BasicProperties
+
 from haypile.broker import message
+from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.queue import QueueHandle
+from haypile.broker.ranking import Ranking
 from haypile.hay.gates import CONSUMERS, GENERATION
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
@@ -56,7 +61,18 @@ class Taken(NamedTuple):
 class Source:
     """One queue, as far as one session consumes from it."""
 
-    __slots__ = ("blocked", "consumers", "handle", "idle", "queue", "session", "turn", "watched")
+    __slots__ = (
+        "blocked",
+        "consumers",
+        "handle",
+        "idle",
+        "queue",
+        "ranking",
+        "said",
+        "session",
+        "turn",
+        "watched",
+    )
 
     def __init__(self, session: Session, handle: QueueHandle) -> None:
         self.session = session
@@ -67,6 +83,9 @@ class Source:
         self.idle = False
         self.blocked = False
         self.watched = -1
+        self.ranking = Ranking(session.id, self.queue)
+        #: The rows of our consumers say that they have no credit.
+        self.said = False
 
     # -- consumers in turn ------------------------------------------------------------------
 
@@ -88,13 +107,17 @@ class Source:
         """Whose turn it is; None when nobody has credit."""
         consumers = self.consumers
         count = len(consumers)
-        if count == 1:
+        ranking = self.ranking
+        plain = ranking.plain()
+        if count == 1 and plain:
             only = consumers[0]
             return only if only.no_ack or only.credit() else None
         best: Consumer | None = None
         for step in range(count):
             candidate = consumers[(self.turn + step) % count]
-            if (best is None or candidate.priority > best.priority) and candidate.credit():
+            if best is not None and candidate.priority <= best.priority:
+                continue
+            if candidate.credit() and (plain or ranking.may(candidate)):
                 best = candidate
         if best is not None:
             self.turn = (consumers.index(best) + 1) % count
@@ -106,6 +129,8 @@ class Source:
         if self.blocked:
             self.blocked = False
             self.watch()
+            if self.said:
+                self.say_blocked(False)
 
     # -- delivering -------------------------------------------------------------------------
 
@@ -137,8 +162,26 @@ class Source:
     def block(self) -> None:
         """Nobody has credit: others must be able to take what is left."""
         self.blocked = True
+        if self.ranking.mixed and not self.said:
+            self.say_blocked(True)
         if self.handle.closed:
             self.handle.leave_token()
+
+    def say_blocked(self, blocked: bool) -> None:
+        """Let consumers of lower priority in other sessions know whether they may receive."""
+        below: set[int] = set()
+        for consumer in self.consumers:
+            below |= self.ranking.others_below(consumer.priority)
+        if not below:
+            return
+        self.said = blocked
+        session = self.session
+        with session.holdings.write() as moving:
+            context = session.context(moving)
+            for consumer in self.consumers:
+                mark_blocked(context, self.queue, consumer.key, blocked)
+        if blocked:
+            session.ring(below)
 
     def take(self, budget: int, no_ack: bool) -> list[Taken]:
         """Up to ``budget`` messages, in order. An empty list with ``idle`` unset: try again."""
@@ -307,3 +350,8 @@ def decode(session: Session, queue: str, record: bytes) -> message.Message | Non
     except message.Foreign as error:
         session.set_aside(queue, record, error)
         return None
+
+
+def add_delivery_count(properties: BasicProperties, deliveries: int) -> None:
+    """Set x-delivery-count (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling)."""
+    properties.headers = {**(properties.headers or {}), "x-delivery-count": long(deliveries)}

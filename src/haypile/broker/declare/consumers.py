@@ -7,6 +7,7 @@ Must not know: delivery, credit, channels as objects.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from haypile.broker import rows, texts
@@ -78,6 +79,14 @@ def remove_consumer(ctx: Context, queue: Queue, key: ConsumerKey) -> bool:
         ctx.put(rows.active_key(queue.id), None if following is None else rows.encode_holder(following))
     count_consumers(ctx, queue)
     return True
+
+
+def mark_blocked(ctx: Context, queue: Queue, key: ConsumerKey, blocked: bool) -> None:
+    """Write down that a consumer has no credit (or has it again), where that matters to others."""
+    row = queue.consumers.get(key)
+    if row is not None and row.blocked != blocked:
+        row = replace(row, blocked=blocked)
+        ctx.put(rows.consumer_key(queue.id, *key), rows.encode_consumer(row))
 
 
 def next_active(queue: Queue) -> ConsumerKey | None:

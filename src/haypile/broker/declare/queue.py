@@ -65,7 +65,7 @@ def queue_declare(ctx: Context, method: spec.Queue.Declare) -> Queue:
             check_name("queue", name)
         existing = ctx.topology.queues.get(name) if name else None
         if existing is None:
-            queue = _create(ctx, name or server_name("amq.gen"), method)
+            queue = create(ctx, name or server_name("amq.gen"), method)
         else:
             queue = existing
             _check_equivalent(ctx, queue, method)
@@ -96,7 +96,8 @@ def _check_equivalent(ctx: Context, queue: Queue, method: spec.Queue.Declare) ->
     check_equivalent(what, queue.arguments, method.arguments or {}, QUEUE_ARGUMENTS[queue.args.type])
 
 
-def _create(ctx: Context, name: str, method: spec.Queue.Declare) -> Queue:
+def create(ctx: Context, name: str, method: spec.Queue.Declare) -> Queue:
+    """A new queue called ``name``, whatever names are reserved. Raises PreconditionFailed."""
     what = ctx.queue_text(name)
     arguments = method.arguments or {}
     check_exchange_argument(DEAD_LETTERS, arguments, what)

@@ -15,6 +15,7 @@ from haypile.broker.channel import Channel, Mode, Unacked
 from haypile.broker.declare import queue as queues
 from haypile.broker.declare.context import Context
 from haypile.broker.errors import NotAllowed, NotImplementedByBroker
+from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import handles
 from haypile.broker.source import Source, Taken
 
@@ -48,15 +49,18 @@ def basic_consume(session: Session, channel: Channel, method: spec.Basic.Consume
         raise NotAllowed(texts.reused_consumer_tag(tag))
     if not tag:
         tag = queues.server_name("amq.ctag")
-    consumer = consuming.start(
-        session,
-        channel,
-        method.queue,
-        tag,
-        no_ack=method.no_ack,
-        exclusive=method.exclusive,
-        arguments=method.arguments or {},
-    )
+    if method.queue == reply_to.NAME:
+        consumer = reply_to.consume(session, channel, tag, bool(method.no_ack))
+    else:
+        consumer = consuming.start(
+            session,
+            channel,
+            method.queue,
+            tag,
+            no_ack=method.no_ack,
+            exclusive=method.exclusive,
+            arguments=method.arguments or {},
+        )
     if not method.nowait:
         session.outbox.method(channel.number, spec.Basic.ConsumeOk(tag))
     consumer.source.pump()
@@ -69,6 +73,8 @@ def basic_cancel(session: Session, channel: Channel, method: spec.Basic.Cancel) 
     consumer = channel.consumers.get(method.consumer_tag)
     if consumer is not None:
         consuming.stop(session, channel, consumer)
+        if consumer.source.queue.name == channel.reply_queue:
+            channel.reply_queue = ""
     return None if method.nowait else spec.Basic.CancelOk(method.consumer_tag)
 
 
@@ -96,6 +102,8 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
     channel.delivery_tag += 1
     if not method.no_ack:
         channel.unacked[channel.delivery_tag] = Unacked(None, handle, taken)
+    if handle.counts_deliveries:
+        source.add_delivery_count(message.properties, taken.deliveries)
     session.outbox.content(
         channel.number,
         spec.Basic.GetOk(

@@ -14,6 +14,7 @@ from pika.spec import BasicProperties
 from haypile.broker import message, texts
 from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import NotImplementedByBroker, PreconditionFailed
+from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CONTENT
 from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
@@ -54,6 +55,8 @@ def basic_publish(
         raise PreconditionFailed(texts.message_too_large(len(body), message.MAX_BODY))
     encoded = message.encode_properties(properties)
     if encoded and properties is not None:
+        if properties.reply_to == reply_to.NAME:
+            properties, encoded = reply_to.address(channel, encoded)
         check(properties, session.user)
     handles, prefix = session.publisher.route(method.exchange, method.routing_key, properties)
     if encoded and properties is not None and properties.headers is not None and "BCC" in properties.headers:

@@ -1,0 +1,58 @@
+"""Direct reply-to: ``amq.rabbitmq.reply-to`` (https://www.rabbitmq.com/docs/direct-reply-to).
+
+Owns: the pseudo-queue a requester consumes from, and the name that stands for it in requests.
+Must not know: how messages travel.
+
+RabbitMQ delivers a reply straight to the requester's channel. Here a hidden queue of the requester,
+gone with its consumer, does the same; its name is the reply_to that the responder sees.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING
+
+from pika import spec
+from pika.spec import BasicProperties
+
+from haypile.broker import consuming, message, texts
+from haypile.broker.channel import Channel
+from haypile.broker.consumer import Consumer
+from haypile.broker.declare import queue as queues
+from haypile.broker.errors import PreconditionFailed
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
+
+NAME = "amq.rabbitmq.reply-to"
+PREFIX = NAME + "."
+
+
+def consume(session: Session, channel: Channel, tag: str, no_ack: bool) -> Consumer:
+    """Start the reply consumer of ``channel``.
+
+    Raises PreconditionFailed when it would acknowledge, or when the channel has one already.
+    """
+    if not no_ack:
+        raise PreconditionFailed(texts.REPLY_CONSUMER_ACKS)
+    if channel.reply_queue:
+        raise PreconditionFailed(texts.REPLY_CONSUMER_SET)
+    name = PREFIX + urlsafe_b64encode(secrets.token_bytes(24)).decode()
+    with session.holdings.write() as moving:
+        declare = spec.Queue.Declare(queue=name, auto_delete=True)
+        queues.create(session.context(moving), name, declare)
+    channel.reply_queue = name
+    return consuming.start(session, channel, name, tag, no_ack=True, exclusive=False, arguments={})
+
+
+def address(channel: Channel, encoded: bytes) -> tuple[BasicProperties, bytes]:
+    """A request's properties with the requester's own reply_to, and their encoding.
+
+    Raises PreconditionFailed when the channel has no reply consumer.
+    """
+    if not channel.reply_queue:
+        raise PreconditionFailed(texts.NO_REPLY_CONSUMER)
+    properties = message.decode_properties(encoded)
+    properties.reply_to = channel.reply_queue
+    return properties, message.encode_properties(properties)
