@@ -1,0 +1,104 @@
+"""Running one program on one transport, and seeing what it left.
+
+Owns: the processes of a program, their time limit, and the list of programs.
+Must not know: which results should be equal.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.vhosts import Vhost
+
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+#: Seconds a program may take.
+LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """One file of ``programs/``: its docstring reads ``Area: what it shows.``"""
+
+    name: str
+    path: Path
+    area: str
+    title: str
+    queues: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a program did: printed lines, exit code, last words on stderr, and what it left in its queues."""
+
+    output: str
+    code: int | None
+    errors: str
+    left: str
+
+    def same_as(self, other: Outcome) -> bool:
+        """Whether nobody could tell the two apart. stderr may differ: tracebacks hold file names."""
+        return (self.output, self.code, self.left) == (other.output, other.code, other.left)
+
+    def report(self) -> str:
+        """The whole outcome as text, for showing differences."""
+        ended = "did not end in time" if self.code is None else f"exit code {self.code}"
+        errors = "\n".join(self.errors.splitlines()[-8:]) if self.code != 0 else ""
+        return "\n".join(part for part in (self.output.rstrip(), ended, errors, self.left.rstrip()) if part)
+
+
+def _queue_names(tree: ast.Module) -> tuple[str, ...]:
+    """The queues a program declares by a literal name."""
+    names: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "queue_declare":
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value:
+                names[first.value] = None
+    return tuple(names)
+
+
+def load(path: Path) -> Program:
+    """Read what a program says of itself."""
+    tree = ast.parse(path.read_text())
+    area, _, title = (ast.get_docstring(tree) or "").replace("\n", " ").partition(": ")
+    return Program(path.stem, path, area, title.rstrip("."), _queue_names(tree))
+
+
+def programs() -> list[Program]:
+    """Every program, in the order of their names."""
+    return [load(path) for path in sorted(PROGRAMS.glob("*.py")) if not path.name.startswith("_")]
+
+
+def run(program: Program, vhost: Vhost) -> Outcome:
+    """Run a program to its end on a fresh vhost, then look into its queues."""
+    output, errors, code = _process(vhost, program.path)
+    left = ""
+    if program.queues:
+        found, complaint, left_code = _process(vhost, PROGRAMS / "_left.py", *program.queues)
+        left = found if left_code == 0 else f"looking into the queues failed: {complaint[-500:]}"
+    return Outcome(output, code, errors, left)
+
+
+def _process(vhost: Vhost, path: Path, *arguments: str) -> tuple[str, str, int | None]:
+    process = subprocess.Popen(
+        vhost.command(path, *arguments),
+        env=vhost.process_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=LIMIT)
+        return output, errors, process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # its workers too
+        output, errors = process.communicate()
+        return output, errors, None
