@@ -1,9 +1,10 @@
 """``python -m bench.layers``: what each layer costs by itself, so that a regression names its layer.
 
 Everything runs in one process over a private state directory: a publishing and a consuming
-connection, and below them the objects they are made of. Microseconds are the best of several
-repeats (the machine can only add to them); bytes are the most that one call had allocated at once,
-and blocks what it left behind. Unlike the scenarios this file knows haypile's inside.
+connection, and below them the objects they are made of. Microseconds are the median burst of the
+best of several repeats (the machine can only add to them); bytes are the most that one call had
+allocated at once, and blocks what it left behind. Unlike the scenarios this file knows haypile's
+inside.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import json
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -66,15 +68,15 @@ def measure(layer: Layer, seconds: float, repeats: int) -> Cost:
     prepare, work, clock = layer.prepare, layer.work, time.perf_counter
     best = float("inf")
     for _ in range(repeats):
-        spent, bursts = 0.0, 0
+        bursts = []
         until = clock() + seconds
         while clock() < until:
             prepare()
             start = clock()
             work()
-            spent += clock() - start
-            bursts += 1
-        best = min(best, spent / bursts / layer.burst)
+            bursts.append(clock() - start)
+        # The median forgets the bursts in which the machine did something else.
+        best = min(best, statistics.median(bursts) / layer.burst)
     prepare()
     gc.collect()
     blocks = sys.getallocatedblocks()
