@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ class Desk:
                 self.last_queue = ctx.last_queue
                 self.deleted = ctx.deleted
 
-    def refused(self, operation: Callable[..., Any], *args: Any, **options: Any) -> tuple[int, str]:
+    def refused(self, operation: Callable[..., Any], *args: Any, **options: Any) -> tuple[int, str | bytes]:
         """Code and text with which an operation is refused."""
         with pytest.raises(AMQPError) as caught:
             self.do(operation, *args, **options)
@@ -95,6 +96,8 @@ def hay() -> Iterator[Hay]:
     yield store
     store.close()
     shutil.rmtree(place)
+    # The gate page stays mapped until everybody who looked at it is collected.
+    gc.collect()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pika.spec import BasicProperties
 
 from haypile.broker.ports import VhostTarget
 from haypile.broker.session import Session
-from tests.differential.oracle import closed
+from tests.differential.oracle import UNASKED, report
 
 
 class Box:
@@ -86,21 +86,12 @@ class Local:
         """As ``Oracle.call``."""
         self.box.methods.clear()
         self.session.handle(1, method, properties, body)
-        if properties is not None or getattr(method, "nowait", False):
-            self.session.handle(1, spec.Basic.Qos(0, 0, False))
-        skipped = (spec.Basic.Ack, spec.Basic.Return, spec.Basic.Deliver, spec.Basic.Cancel)
-        replies = [reply for reply in self.box.methods if not isinstance(reply, skipped)]
-        if not replies:
-            return ("silence",)
-        reply = replies[0]
-        if isinstance(reply, spec.Channel.Close):
+        replies = [reply for reply in self.box.methods if not isinstance(reply, UNASKED)]
+        if replies and isinstance(replies[-1], spec.Channel.Close):
             self.session.handle(1, spec.Channel.CloseOk())
             self.open_channel()
-            return closed("channel", reply)
-        if isinstance(reply, spec.Connection.Close):
+        elif replies and isinstance(replies[-1], spec.Connection.Close):
             self.session.handle(0, spec.Connection.CloseOk())
             self.session.close()
             self.connect()
-            return closed("connection", reply)
-        fields = {key: value for key, value in vars(reply).items() if not key.startswith("_")}
-        return ("ok", reply.NAME, fields)
+        return report(replies) if replies else ()

@@ -132,6 +132,8 @@ def _show_tuple(item: tuple[Any, ...]) -> str:
 
 
 def _show_binary(octets: bytes) -> str:
+    if not octets:
+        return "<<>>"
     text = octets.decode("latin-1")
     if all(32 <= code < 127 or code >= 160 or code in _ESCAPES for code in octets):
         return '<<"' + "".join(_ESCAPES.get(ord(char), char) for char in text) + '">>'

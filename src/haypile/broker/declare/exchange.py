@@ -17,6 +17,7 @@ from haypile.broker.declare.context import Context, check_name, strip
 from haypile.broker.entities import Exchange
 from haypile.broker.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed
 from haypile.broker.exchanges import TYPES
+from haypile.broker.exchanges.atoms import ATOMS
 from haypile.broker.terms import type_name
 
 ALTERNATE = "alternate-exchange"
@@ -29,8 +30,8 @@ def exchange_declare(ctx: Context, method: spec.Exchange.Declare) -> None:
     name, NotFound (404) with passive, PreconditionFailed (406) for a declaration that differs.
     """
     name = strip(method.exchange)
-    if not method.passive and method.type not in TYPES:
-        raise CommandInvalid(texts.unknown_exchange_type(method.type))
+    if not method.passive:
+        _check_type(method.type)
     if not name:
         raise AccessRefused(texts.DEFAULT_EXCHANGE)
     existing = ctx.topology.exchanges.get(name)
@@ -49,6 +50,12 @@ def exchange_declare(ctx: Context, method: spec.Exchange.Declare) -> None:
         method.type, bool(method.durable), bool(method.auto_delete), bool(method.internal), arguments
     )
     ctx.put(rows.exchange_key(name), rows.encode_exchange(row))
+
+
+def _check_type(name: str) -> None:
+    if name not in TYPES:
+        text = texts.invalid_exchange_type if name in ATOMS else texts.unknown_exchange_type
+        raise CommandInvalid(text(name))
 
 
 def check_exchange_argument(argument: str, arguments: dict[str, Any], what: str) -> None:
