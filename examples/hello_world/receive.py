@@ -1,6 +1,6 @@
 """Hello World, the receiving half: prints what arrives in the queue "hello".
 
-    python receive.py [COUNT]       stops after COUNT messages; without it, on Ctrl-C
+python receive.py [COUNT]       stops after COUNT messages; without it, on Ctrl-C
 """
 
 import sys
