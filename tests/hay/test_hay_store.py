@@ -16,6 +16,7 @@ from struct import Struct
 
 import pytest
 
+from haypile.hay import room
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.places import check_private, make_private
 from haypile.hay.sessions import SessionFile
@@ -467,10 +468,10 @@ def test_killed_readers_do_not_fill_the_store(hay: Hay, child: Start) -> None:
 
 @pytest.fixture
 def tiny(place: Path) -> Iterator[Path]:
-    """A tmpfs of 2 MiB, as small containers have."""
+    """A tmpfs of 3 MiB, as small containers have."""
     make_private(place)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "haypile-test", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "haypile-test", str(place)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
@@ -487,18 +488,21 @@ def fill(path: Path) -> None:
             pass
 
 
-def test_a_full_tmpfs_refuses_and_goes_on(tiny: Path) -> None:
-    hay = Hay.open(tiny / "vhost")
-    fill(tiny / "ballast")
-    os.truncate(tiny / "ballast", os.stat(tiny / "ballast").st_size - 400_000)
+def fill_with_messages(hay: Hay) -> int:
     number = 0
-    with pytest.raises(OutOfRoom, match=r"no room left in"):
+    with pytest.raises(OutOfRoom, match="no room left in"):
         while True:
             with hay.write() as txn:
-                number += 1
                 txn.put(1, order(number), b"x" * 5000)
-    assert hay.count_now(1) == number - 1 > 10
-    fill(tiny / "more")
+                number += 1
+    return number - 1
+
+
+def test_a_full_tmpfs_refuses_and_goes_on(tiny: Path) -> None:
+    hay = Hay.open(tiny / "vhost")
+    number = fill_with_messages(hay)
+    assert hay.count_now(1) == number > 100
+    fill(tiny / "ballast")
     sessions: list[SessionFile] = []
     with pytest.raises(OutOfRoom, match=r"cannot make .*\.(lock|bell)|no room"):
         for _ in range(20):
@@ -506,12 +510,51 @@ def test_a_full_tmpfs_refuses_and_goes_on(tiny: Path) -> None:
     with pytest.raises(OutOfRoom), hay.write() as txn:
         for _ in range(3000):
             hay.gates.allocate(txn)
-    (tiny / "more").unlink()
     (tiny / "ballast").unlink()
     with hay.write() as txn:
-        assert len(txn.take(1, number)) == number - 1
+        assert len(txn.take(1, 1000)) == number
     for session in sessions:
         session.close()
+    hay.close()
+
+
+def drain(hay: Hay, number: int) -> None:
+    for tag in range(1, number + 1):
+        with hay.write() as txn:
+            assert len(txn.hold(1, 1, session=1, first_tag=tag)) == 1
+        with hay.write() as txn:
+            txn.drop(1, [tag])
+    assert hay.count_now(1) == 0
+
+
+def test_consumers_go_on_when_memory_is_full(tiny: Path) -> None:
+    """Deleting needs pages as well: the reserve has them. The alarm says who must wait."""
+    hay = Hay.open(tiny / "vhost")
+    assert not room.look(hay)
+    assert room.left(hay) > 1_000_000
+    number = fill_with_messages(hay)
+    assert hay.gates.alarm
+    drain(hay, number)
+    assert not room.look(hay) and not hay.gates.alarm
+    assert os.stat(tiny / "vhost" / "hay" / "reserve").st_size > 100_000
+    number = fill_with_messages(hay)
+    drain(hay, number)
+    hay.close()
+
+
+def test_publishers_that_ask_leave_room_for_consumers(tiny: Path) -> None:
+    hay = Hay.open(tiny / "vhost")
+    for _ in range(10):
+        number = 0
+        with pytest.raises(OutOfRoom, match=r"only \d+ bytes are left|no room left"):
+            while True:
+                hay.admit(5000)
+                with hay.write() as txn:
+                    txn.put(1, order(number), b"x" * 5000)
+                    number += 1
+        assert number > 100 and hay.gates.alarm
+        drain(hay, hay.count_now(1))
+        assert not room.look(hay)
     hay.close()
 
 

@@ -91,6 +91,19 @@ def test_a_shared_body_goes_with_its_last_entry(hay: Hay, size: int) -> None:
         assert read.first_internal(b"\x40") is None
 
 
+def test_a_message_may_count_for_less_than_its_record(hay: Hay) -> None:
+    with hay.write() as txn:
+        txn.put(1, order(1), bytes(1000), weight=900)
+        txn.put_shared([(1, order(2), 0), (2, order(2), 0)], bytes(1000), weight=900)
+        txn.put_shared([(1, order(3), 0), (2, order(3), 0)], bytes(100), weight=0)
+        txn.keep(5, 1, 1, order(4), bytes(1000), weight=900)
+        assert txn.count(1) == (3, 1800) and txn.count(2) == (2, 900)
+        assert txn.restore(5, 1).size == 900
+        assert txn.count(1) == (4, 2700)
+        assert [len(record) for _, record in txn.take(1, 9)] == [1000, 1000, 100, 1000]
+        assert txn.count(1) == (0, 0)
+
+
 def test_kept_messages_are_held_at_once(hay: Hay) -> None:
     with hay.write() as txn:
         for tag, size in enumerate((10, 1000, 5000), 1):

@@ -26,6 +26,7 @@ from haypile.hay.errors import UnusableDirectory
 from haypile.hay.gates import USED_ROW, Gates
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
 from haypile.hay.places import check_private
+from haypile.hay.room import keep_back
 
 #: Address space for the data, bytes. Only what is used costs anything.
 MAP_SIZE = 1 << 38
@@ -63,6 +64,7 @@ def build(place: Path) -> None:
     finally:
         env.close()
     Gates(place / "gates", nonce, 0, 0).close()
+    keep_back(place)
 
 
 def open_environment(place: Path) -> Any:

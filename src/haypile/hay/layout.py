@@ -21,8 +21,8 @@ head: a short queue costs one page per transaction. Ready entries are the last o
 and bodies have a tree of their own, so that both fill their pages when a backlog grows (LMDB
 halves a page when a key falls inside it, and leaves it full when the key comes behind the last).
 
-An entry's value is a head, followed by the record itself when that is cheap in pages
-(up to INLINE_SMALL, or from INLINE_LARGE to INLINE_MAX), else the record lies in ``body``.
+An entry's value is a head, followed by the record itself when that is small, else the record lies
+in ``body``.
 """
 
 from __future__ import annotations
@@ -33,13 +33,9 @@ from typing import NamedTuple
 #: LMDB's limit for a key, bytes.
 MAX_ROW_KEY = 511
 
-#: Records up to this size (bytes) lie beside their key: their body would cost as much again.
-INLINE_SMALL = 512
-#: A body from this size on has pages of its own (LMDB: two nodes must fit a page), so lying inline
-#: costs no more than lying in ``body`` …
-INLINE_LARGE = 2023
-#: … until moving it between ready and held costs more than a second tree.
-INLINE_MAX = 8192
+#: Records up to this size (bytes) lie beside their key: their body would cost as much again. Larger
+#: ones are not copied when they move between ready and held, and moving them needs no fresh pages.
+INLINE_MOST = 512
 
 READY, HELD, SESSION, REFS, OWN = 0xFF, 0x80, 0x10, 0x40, 0x00
 

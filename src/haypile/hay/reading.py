@@ -241,6 +241,11 @@ class ReadTxn:
 
     # -- for the store's own modules ----------------------------------------------------------
 
+    def tree_stat(self, tree: Any) -> dict[str, int]:
+        """LMDB's page counts of one of the named trees."""
+        stat: dict[str, int] = self._txn.stat(tree)
+        return stat
+
     def get_internal(self, key: bytes) -> bytes | None:
         """One of the store's own rows."""
         value: bytes | None = self._get(key)

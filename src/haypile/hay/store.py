@@ -37,6 +37,7 @@ from urllib.parse import quote
 
 import lmdb
 
+from haypile.hay import room
 from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.gates import USED_ROW, Gates, slots_used
@@ -72,6 +73,8 @@ class Hay:
         self.directory = directory
         self._key = key
         self._users = 0
+        #: Bytes that may be published before room is looked at again.
+        self._budget = 0
         self._env: Any = None
         self.begin = None
         #: The file lock is held without a transaction.
@@ -253,10 +256,29 @@ class Hay:
                 self.reopen()
             return int(self._env.reader_check())
 
+    def admit(self, size: int) -> None:
+        """Before publishing a record of ``size`` bytes into the store: is there room for it?
+
+        Raises ``OutOfRoom`` when what is left is to be kept for those who take messages out. Who
+        only moves messages (requeues, recovers, drains a lane) does not ask.
+        """
+        self._budget -= size + room.MESSAGE_COST
+        if self._budget < 0:
+            self._budget = room.budget(self)
+
     def free_bytes(self) -> int:
         """Room left where the store lies, bytes."""
         state = os.statvfs(self.directory)
         return state.f_bavail * state.f_frsize
+
+    def free_inside(self) -> int:
+        """Bytes of the store's file that hold nothing and will be used again."""
+        with self.read() as txn:
+            stats: list[dict[str, int]] = [self._env.stat()]
+            stats += [txn.tree_stat(tree) for tree in (self.db_rows, self.db_log, self.db_body)]
+            pages = int(self._env.info()["last_pgno"]) + 1
+        live = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        return max(0, pages - live) * stats[0]["psize"]
 
     def used_bytes(self) -> int:
         """What the store's data takes, bytes (it does not shrink)."""
@@ -338,6 +360,7 @@ class Hay:
         if means_no_room(error, self.free_bytes()):
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
+            room.give_up(self)
             raise OutOfRoom(f"no room left in {self.directory}: {error}") from error
 
     # -- fork ---------------------------------------------------------------------------------

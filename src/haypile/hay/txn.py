@@ -18,9 +18,7 @@ from haypile.hay.layout import (
     HELD,
     HELD_HEAD,
     INLINE,
-    INLINE_LARGE,
-    INLINE_MAX,
-    INLINE_SMALL,
+    INLINE_MOST,
     OWN_BODY,
     PREFIX,
     READY,
@@ -93,17 +91,19 @@ class WriteTxn(Writing):
 
     def _value(self, record: bytes, flags: int, deliveries: int, expires: int, weight: int) -> bytes:
         size = len(record)
-        if size <= INLINE_SMALL or INLINE_LARGE <= size <= INLINE_MAX:
+        if size <= INLINE_MOST:
             return _pack_head(INLINE, flags, deliveries, expires, weight, 0) + record
         return _pack_head(OWN_BODY, flags, deliveries, expires, weight, self._new_body(record))
 
-    def put_shared(self, targets: Sequence[tuple[int, bytes, int]], record: bytes, *, flags: int = 0) -> None:
-        """Put one message into several queues: ``targets`` are (queue, order, expires)."""
-        size = len(record)
-        if size <= INLINE_SMALL or len(targets) < 2:
+    def put_shared(
+        self, targets: Sequence[tuple[int, bytes, int]], record: bytes, *, flags: int = 0, weight: int = -1
+    ) -> None:
+        """Put one message into several queues: ``targets`` are (queue, order, expires); see ``put``."""
+        if len(record) <= INLINE_MOST or len(targets) < 2:
             for queue, order, expires in targets:
-                self.put(queue, order, record, flags=flags, expires=expires)
+                self.put(queue, order, record, flags=flags, expires=expires, weight=weight)
             return
+        size = len(record) if weight < 0 else weight
         body = self._new_body(record)
         self._put(REFS_KEY.pack(REFS, body), len(targets).to_bytes(4, "big"))
         for queue, order, expires in targets:

@@ -1,0 +1,97 @@
+"""Room: how much is left, the alarm, and what is kept back for the moment when nothing is.
+
+Owns: the file ``reserve`` beside the data, the alarm word of the gate page, and when it is set.
+Must not know: who publishes, and that publishers stop while there is an alarm (the broker).
+
+A transaction that only deletes needs fresh pages, too (LMDB never overwrites a page in use), so
+consumers would stand still when memory is full. Publishers therefore ask before they put anything
+(``Hay.admit``) and are refused while there is little left; and for the case that something else
+fills the file system, some of it is kept in a file of no content, which is given up the first
+time that a transaction finds no room. LMDB's file never shrinks, so its own free pages count as room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haypile.hay.errors import OutOfRoom
+
+if TYPE_CHECKING:
+    from haypile.hay.store import Hay
+
+#: Bytes kept back, if there are as many.
+RESERVE = 1 << 19
+#: The alarm is on below this share of the file system, but at most this many bytes (RabbitMQ's
+#: disk_free_limit default is 50 MB); it goes off at twice as much.
+LOW_SHARE = 16
+LOW_MOST = 50_000_000
+#: Publishers of one process ask anew after they used this share of what there was.
+BUDGET_SHARE = 8
+#: Bytes that a message takes in the store besides its record, about.
+MESSAGE_COST = 128
+
+
+def keep_back(place: Path) -> None:
+    """Have a reserve in the store's directory ``place``, as large as may be."""
+    fd = os.open(place / "reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        state = os.fstatvfs(fd)
+        size = min(RESERVE, state.f_bavail * state.f_frsize // 2)
+        if size:
+            os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(fd)
+
+
+def give_up(hay: Hay) -> None:
+    """A transaction found no room: give the reserve to the next one, and set the alarm.
+
+    Under the write lock.
+    """
+    os.truncate(hay.directory / "hay" / "reserve", 0)
+    hay.gates.alarm = 1
+
+
+def left(hay: Hay) -> int:
+    """Bytes that messages may still take, those that the store has free inside included."""
+    state = os.statvfs(hay.directory)
+    return state.f_bavail * state.f_frsize + hay.free_inside()
+
+
+def low_mark(hay: Hay) -> int:
+    """Bytes left below which publishers are to wait."""
+    state = os.statvfs(hay.directory)
+    return min(state.f_blocks * state.f_frsize // LOW_SHARE, LOW_MOST)
+
+
+def budget(hay: Hay) -> int:
+    """Bytes that this process may publish before it asks again.
+
+    Raises ``OutOfRoom``, and sets the alarm, when there is too little left.
+    """
+    free, low = left(hay), low_mark(hay)
+    if free < low:
+        hay.gates.alarm = 1
+        raise OutOfRoom(f"only {free} bytes are left in {hay.directory}")
+    return (free - low) // BUDGET_SHARE
+
+
+def look(hay: Hay) -> bool:
+    """Set the alarm by what room is left, and return it. For every session, about once a second.
+
+    The reserve is kept back anew when there is room again.
+    """
+    free, low = left(hay), low_mark(hay)
+    if free < low:
+        hay.gates.alarm = 1
+    elif hay.gates.alarm and free > 2 * low:
+        with hay.exclusive():
+            keep_back(hay.directory / "hay")
+            hay.gates.alarm = 0
+    return bool(hay.gates.alarm)
