@@ -11,10 +11,10 @@ from compat.running import Outcome, Program
 
 HEAD = """# Compatibility
 
-Written by `python -m compat --write`; do not edit. Each row is a plain pika program of `compat/programs/`, run as
-its own processes on each transport. *same* means: what it printed (every reply, delivery with all properties,
-exception with code and text), its exit code and what it left in its queues equal what the same program did on
-RabbitMQ. A number points to an explanation below.
+Written by `python -m compat --write`; do not edit. Each row is a plain pika program of `compat/programs/`,
+run as its own processes on each transport. *same* means: what it printed (every reply, delivery with all
+properties, exception with code and text), its exit code and what it left in its queues equal what the same
+program did on RabbitMQ. A number points to an explanation below.
 """
 
 
@@ -30,7 +30,9 @@ def markdown(
     others = transports[1:]
     ordered = sorted(programs, key=lambda program: program.area)
     for area, rows in groupby(ordered, key=lambda program: program.area):
-        parts.append(f"## {area}\n\n| what | program | {' | '.join(others)} |\n|---|---|{'---|' * len(others)}")
+        parts.append(
+            f"## {area}\n\n| what | program | {' | '.join(others)} |\n|---|---|{'---|' * len(others)}"
+        )
         for program in rows:
             cells = [_cell(program, transport, transports[0], results, known, notes) for transport in others]
             title = (program.title[:1].upper() + program.title[1:]).replace("|", "\\|")

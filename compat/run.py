@@ -16,18 +16,22 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+from tests.support import leaks, rabbitmq
+from tests.support.kernel_queues import KernelQueues
+from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
 
 from compat import report
 from compat.running import Outcome, Program, programs, run
-from tests.support import rabbitmq
-from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
 
 HERE = Path(__file__).resolve().parent
 DIFFERENCES = HERE / "differences.json"
 TABLE = HERE.parent / "docs" / "compatibility.md"
 #: Programs that run at the same time.
 PARALLEL = 4
+KERNEL_QUEUES = KernelQueues()
 Results = dict[str, dict[str, Outcome]]
 
 
@@ -54,7 +58,11 @@ def fresh_vhost(transport: str, broker: rabbitmq.Broker | None) -> Iterator[Vhos
 def run_on(program: Program, transport: str, broker: rabbitmq.Broker | None) -> Outcome:
     """One program on one transport."""
     with fresh_vhost(transport, broker) as vhost:
-        return run(program, vhost)
+        outcome = run(program, vhost)
+        if transport == "amqp":
+            return outcome
+        litter = leaks.in_state(Path(vhost.environment["HAYPILE_DIR"]), KERNEL_QUEUES)
+        return replace(outcome, litter=tuple(litter))
 
 
 def run_all(
@@ -87,7 +95,9 @@ def difference(expected: Outcome, got: Outcome, transport: str, reference: str) 
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m compat", description="run pika programs on every transport")
+    parser = argparse.ArgumentParser(
+        prog="python -m compat", description="run pika programs on every transport"
+    )
     parser.add_argument("--transport", default="amqp,posix", help="in this order; the first one is right")
     parser.add_argument("--program", default="*", help="a pattern of program names")
     parser.add_argument("--write", action="store_true", help="write docs/compatibility.md")

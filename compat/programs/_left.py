@@ -1,4 +1,4 @@
-"""Prints what is left in the queues named on the command line. Plain pika, run by the runner after a program."""
+"""Prints what is left in the queues named on the command line. Run by the runner after a program."""
 
 import sys
 

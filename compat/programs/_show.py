@@ -1,7 +1,7 @@
 """What every program here shares: connecting as any pika program would, and printing what it sees.
 
-Plain pika and nothing else. Whatever differs from run to run without meaning anything (times, generated names)
-is masked, so that two runs on the same transport print the same.
+Plain pika and nothing else. Whatever differs from run to run without meaning anything (times, generated
+names) is masked, so that two runs on the same transport print the same.
 """
 
 import datetime
@@ -12,12 +12,14 @@ import time
 import pika
 import pika.exceptions
 
+PLACE = re.compile(r"params=<\w+ [^>]*>")
 VHOST = re.compile(r"vhost '[^']*'")
 GENERATED = re.compile(r"amq\.(gen|ctag|rabbitmq\.reply-to)[-.][\w./+=-]+|ctag\d+\.[0-9a-f]{32}")
 
 
 def mask(text):
-    """Replaces generated queue names and consumer tags, and the name of the vhost."""
+    """Replaces generated queue names and consumer tags, and the name and place of the vhost."""
+    text = PLACE.sub("params=<...>", text)
     return GENERATED.sub(lambda found: f"<{found[1] or 'ctag'}>", VHOST.sub("vhost <vhost>", text))
 
 
@@ -64,7 +66,7 @@ def describe_error(error):
     if isinstance(error, (pika.exceptions.ChannelClosed, pika.exceptions.ConnectionClosed)):
         return f"{name} {error.reply_code} {error.reply_text}"
     if isinstance(error, pika.exceptions.UnsupportedAMQPFieldException):
-        return f"{name} {error.args[-1]!r}"  # the rest is what had been encoded so far
+        return f"{name} {type(error.args[-1]).__name__}"  # the rest is what had been encoded so far
     messages = getattr(error, "messages", None)
     if messages is not None:
         held = [f"{m.method.reply_code} {m.method.reply_text} {m.body!r}" for m in messages]
@@ -91,7 +93,7 @@ def reply(result):
     name = getattr(method, "NAME", None)
     if name is None:
         return result if isinstance(result, (str, int, list, bool, type(None))) else type(result).__name__
-    fields = {key: value for key, value in vars(method).items()}
+    fields = dict(vars(method))
     return f"{name} {text(fields)}"
 
 
@@ -104,7 +106,7 @@ def message(method, properties, body):
     """A delivered, fetched or returned message with all that came with it."""
     if method is None:
         return "no message"
-    fields = {key: value for key, value in vars(method).items()}
+    fields = dict(vars(method))
     return f"{method.NAME} {text(fields)} {text(properties)} {text(body)}"
 
 
@@ -153,7 +155,9 @@ def settle(connection, seen, quiet=0.25):
 def collect(channel, queue, into=None, **options):
     """Consumes into a list of (method, properties, body)."""
     seen = [] if into is None else into
-    channel.basic_consume(queue, lambda _c, method, props, body: seen.append((method, props, body)), **options)
+    channel.basic_consume(
+        queue, lambda _c, method, props, body: seen.append((method, props, body)), **options
+    )
     return seen
 
 
@@ -182,7 +186,14 @@ def wait_count(channel, queue, messages, seconds=15):
         channel.connection.process_data_events(0.01)
 
 
-def fill(channel, queue, *texts, **properties):
+def send(channel, queue, *texts, **properties):
     """Publishes texts to a queue by the default exchange."""
     for body in texts:
         channel.basic_publish("", queue, body.encode(), pika.BasicProperties(**properties))
+
+
+def fill(channel, queue, *texts, **properties):
+    """Publishes texts to a queue and returns when it has them: by a channel of its own, with confirms."""
+    with channel.connection.channel() as filling:
+        filling.confirm_delivery()
+        send(filling, queue, *texts, **properties)

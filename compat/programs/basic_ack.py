@@ -1,4 +1,5 @@
 """Acknowledging: one, several, all; across consumers and queues of a channel."""
+
 from _show import connect, count, fill, show, until
 
 connection = connect()
@@ -16,11 +17,7 @@ show("tags", sorted(seen))
 
 def state(label):
     channel.queue_declare("q", passive=True)
-    left = connect()
-    other = left.channel()
-    held = {queue: 0 for queue in ("q", "r")}
-    left.close()
-    show(label, count(watch, "q"), count(watch, "r"), held)
+    show(label, count(watch, "q"), count(watch, "r"))
 
 
 channel.basic_ack(3)

@@ -1,4 +1,5 @@
 """Acknowledging: unknown delivery tags close the channel."""
+
 from _show import connect, fill, probe, show
 
 connection = connect()
@@ -27,7 +28,11 @@ scene("tag zero", lambda c: c.basic_ack(0))
 scene("ack twice", lambda c: c.basic_ack(2), lambda c: c.basic_ack(2))
 scene("ack then nack", lambda c: c.basic_ack(2), lambda c: c.basic_nack(2))
 scene("multiple too high", lambda c: c.basic_ack(9, multiple=True))
-scene("multiple of acknowledged", lambda c: c.basic_ack(2, multiple=True), lambda c: c.basic_ack(1, multiple=True))
+scene(
+    "multiple of acknowledged",
+    lambda c: c.basic_ack(2, multiple=True),
+    lambda c: c.basic_ack(1, multiple=True),
+)
 scene("multiple of a later one", lambda c: c.basic_ack(2), lambda c: c.basic_ack(2, multiple=True))
 scene("multiple zero", lambda c: c.basic_ack(0, multiple=True))
 scene("multiple zero twice", lambda c: c.basic_ack(0, multiple=True), lambda c: c.basic_ack(0, multiple=True))

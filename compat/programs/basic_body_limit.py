@@ -1,4 +1,5 @@
 """Messages: 128 MiB is the largest body."""
+
 from _show import attempt, connect, probe, show
 
 LIMIT = 134217728

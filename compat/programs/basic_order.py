@@ -1,4 +1,5 @@
 """Messages: order from one channel to one queue, whatever their sizes and delivery modes."""
+
 import pika
 from _show import connect, show, until
 

@@ -1,4 +1,5 @@
 """Messages: publish and get; GetOk's fields, empty answers, counts going down."""
+
 from _show import attempt, connect, count, fill, message, show
 
 connection = connect()

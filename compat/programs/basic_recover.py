@@ -1,4 +1,5 @@
 """Acknowledging: basic.recover gives everything back; without requeue it is not implemented."""
+
 from _show import attempt, connect, count, fill, show, until
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Acknowledging: a consumer that requeues sees the message again, at its place."""
+
 from _show import connect, fill, show, until
 
 connection = connect()

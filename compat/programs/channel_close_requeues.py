@@ -1,4 +1,5 @@
 """Channels: closing one gives back what it has not acknowledged, in place and marked."""
+
 from _show import connect, count, fill, get_all, message, show
 
 connection = connect()

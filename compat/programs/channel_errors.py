@@ -1,4 +1,5 @@
 """Channels: an error closes one channel and nothing else; the application goes on with another."""
+
 from _show import attempt, connect, count, probe, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Channels: a consumer's channel closed by the broker ends start_consuming with the reason."""
+
 from _show import attempt, connect, fill, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Channels: misuse that pika itself answers."""
+
 from _show import attempt, connect, show
 
 connection = connect()

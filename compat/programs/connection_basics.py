@@ -1,4 +1,5 @@
 """Connections: open, capabilities, close, use after close."""
+
 import pika
 from _show import attempt, connect, show
 
@@ -6,8 +7,12 @@ connection = connect()
 show("open", connection.is_open, connection.is_closed)
 channel = connection.channel()
 show("channel", channel.channel_number, channel.is_open)
-for feature in ("basic_nack_supported", "consumer_cancel_notify_supported",
-                "exchange_exchange_bindings_supported", "publisher_confirms_supported"):
+for feature in (
+    "basic_nack_supported",
+    "consumer_cancel_notify_supported",
+    "exchange_exchange_bindings_supported",
+    "publisher_confirms_supported",
+):
     show(feature, getattr(connection, feature))
 attempt("close", connection.close)
 show("closed", connection.is_open, connection.is_closed, channel.is_open)

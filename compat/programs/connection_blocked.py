@@ -1,4 +1,5 @@
 """Connections: blocked and unblocked callbacks can be registered; nothing blocks here."""
+
 from _show import attempt, connect, show
 
 connection = connect(blocked_connection_timeout=5)

@@ -1,4 +1,5 @@
 """Connections: no more channels than were agreed on; numbers are used again."""
+
 from _show import attempt, connect, show
 
 connection = connect(channel_max=3)

@@ -1,4 +1,5 @@
 """Connections: a wrong password."""
+
 import pika
 from _show import connect, show
 

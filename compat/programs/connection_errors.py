@@ -1,4 +1,5 @@
 """Connections: errors that close the connection, with code and text."""
+
 from _show import attempt, connect, show
 
 
@@ -16,9 +17,11 @@ def scene(label, *steps):
 
 scene("unknown exchange type", lambda c: c.exchange_declare("e", "strange"))
 scene("prefetch size", lambda c: c.basic_qos(prefetch_size=10))
-scene("tag twice",
-      lambda c: c.queue_declare("twice", exclusive=True),
-      lambda c: c.basic_consume("twice", print, consumer_tag="t"),
-      lambda c: c._impl.basic_consume("twice", print, consumer_tag="t"))
+scene(
+    "tag twice",
+    lambda c: c.queue_declare("twice", exclusive=True),
+    lambda c: c.basic_consume("twice", print, consumer_tag="t"),
+    lambda c: c._impl.basic_consume("twice", print, consumer_tag="t"),
+)
 scene("flow off", lambda c: c.flow(False))
 scene("flow on", lambda c: c.flow(True))

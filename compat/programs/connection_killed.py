@@ -1,4 +1,5 @@
 """Connections: a process killed with messages in hand gives them back, and its exclusive queue goes."""
+
 import os
 import signal
 import subprocess

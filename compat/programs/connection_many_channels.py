@@ -1,4 +1,5 @@
 """Connections: two hundred channels, each with its own queue, prefetch and acknowledgements."""
+
 from _show import connect, show, until
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Connections: call_later, remove_timeout, sleep, process_data_events, callbacks from other threads."""
+
 import threading
 import time
 
@@ -21,13 +22,17 @@ show("waited", 0.09 <= time.monotonic() - started < 3)
 started = time.monotonic()
 connection.process_data_events(0)
 show("did not wait", time.monotonic() - started < 0.1)
-thread = threading.Thread(target=lambda: connection.add_callback_threadsafe(lambda: called.append("from thread")))
+thread = threading.Thread(
+    target=lambda: connection.add_callback_threadsafe(lambda: called.append("from thread"))
+)
 started = time.monotonic()
 connection.call_later(0.1, thread.start)
 until(connection, lambda: "from thread" in called)
 thread.join()
 show("threadsafe", called[-1], threading.active_count())
-connection.call_later(0, lambda: called.append("inner") or connection.call_later(0, lambda: called.append("nested")))
+connection.call_later(
+    0, lambda: called.append("inner") or connection.call_later(0, lambda: called.append("nested"))
+)
 until(connection, lambda: "nested" in called)
 show("nested", called[-2:])
 connection.close()

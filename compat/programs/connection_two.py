@@ -1,4 +1,5 @@
 """Connections: two connections of one process talk to each other."""
+
 from _show import bodies, collect, connect, count, show, until
 
 first, second = connect(), connect()

@@ -1,4 +1,5 @@
 """Connections: update_secret."""
+
 from _show import attempt, connect, show
 
 connection = connect()

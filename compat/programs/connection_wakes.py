@@ -1,4 +1,5 @@
 """Connections: a callback from another thread wakes a sleeping consumer."""
+
 import threading
 import time
 

@@ -1,4 +1,5 @@
 """Consuming: cancelling; what is held stays held and can still be acknowledged."""
+
 from _show import attempt, bodies, collect, connect, count, fill, get_all, settle, show, until
 
 connection = connect()

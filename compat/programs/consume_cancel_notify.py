@@ -1,4 +1,5 @@
 """Consuming: the broker cancels consumers of a deleted queue and says so."""
+
 from _show import attempt, connect, fill, message, show, until
 
 connection, other = connect(), connect()

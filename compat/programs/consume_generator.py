@@ -1,14 +1,15 @@
 """Consuming: the consume() generator, inactivity timeout, cancel() and what it returns."""
+
 import time
 
-from _show import attempt, bodies, connect, count, fill, get_all, message, show
+from _show import attempt, bodies, connect, count, fill, get_all, show
 
 connection = connect()
 channel = connection.channel()
 channel.queue_declare("q")
 fill(channel, "q", *"abcdefgh")
 taken = []
-for method, properties, body in channel.consume("q"):
+for method, _properties, body in channel.consume("q"):
     taken.append(body.decode())
     channel.basic_ack(method.delivery_tag)
     if len(taken) == 3:
@@ -33,7 +34,7 @@ got = []
 for method, _, body in channel.consume("q", auto_ack=True, inactivity_timeout=2):
     if method is None:
         break
-    got.append((body.decode(), method.delivery_tag))
+    got.append(body.decode())
     if len(got) == 3:
         break
 show("auto", got)

@@ -1,4 +1,5 @@
 """Consuming: calls made inside a consumer's callback: publish, declare, get, cancel, stop."""
+
 from _show import attempt, connect, fill, probe, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Consuming: two worker processes share a queue fairly, one message at a time."""
+
 import subprocess
 import sys
 
@@ -25,8 +26,10 @@ if sys.argv[1:] == ["worker"]:
     connection.close()
     sys.exit()
 channel.queue_declare("jobs")
-workers = [subprocess.Popen([sys.executable, __file__, "worker"], stdout=subprocess.PIPE, text=True)
-           for _ in range(2)]
+workers = [
+    subprocess.Popen([sys.executable, __file__, "worker"], stdout=subprocess.PIPE, text=True)
+    for _ in range(2)
+]
 for worker in workers:
     worker.stdout.readline()
 for number in range(100):

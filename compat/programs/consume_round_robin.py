@@ -1,4 +1,5 @@
 """Consuming: consumers of one connection take turns."""
+
 from _show import connect, fill, show, until
 
 connection = connect()
@@ -8,8 +9,11 @@ seen = []
 for tag in ("one", "two", "three"):
     inner = connection.channel()
     inner.basic_qos(prefetch_count=1)
-    inner.basic_consume("q", lambda c, m, p, b: (seen.append((m.consumer_tag, int(b))), c.basic_ack(m.delivery_tag)),
-                        consumer_tag=tag)
+    inner.basic_consume(
+        "q",
+        lambda c, m, p, b: (seen.append((m.consumer_tag, int(b))), c.basic_ack(m.delivery_tag)),
+        consumer_tag=tag,
+    )
 for number in range(30):
     fill(channel, "q", str(number))
 until(connection, lambda: len(seen) == 30)

@@ -1,11 +1,18 @@
 """Consuming: tags given and generated, unique in a channel, free for other channels."""
-from _show import attempt, bodies, collect, connect, count, fill, show, until
+
+from _show import attempt, connect, count, show
 
 connection = connect()
 channel = connection.channel()
 channel.queue_declare("q")
 seen = []
-attempt("own tag", channel.basic_consume, "q", lambda c, m, p, b: seen.append((m.consumer_tag, b)), consumer_tag="mine")
+attempt(
+    "own tag",
+    channel.basic_consume,
+    "q",
+    lambda c, m, p, b: seen.append((m.consumer_tag, b)),
+    consumer_tag="mine",
+)
 generated = channel.basic_consume("q", lambda *_: None)
 show("generated", generated[:5], len(channel.consumer_tags))
 attempt("again the same, pika says", channel.basic_consume, "q", print, consumer_tag="mine")

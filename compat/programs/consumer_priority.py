@@ -1,5 +1,6 @@
 """Consumers: x-priority; the higher one is served while it has room."""
-from _show import bodies, collect, connect, count, fill, settle, show, until
+
+from _show import bodies, collect, connect, fill, show, until
 
 connection = connect()
 channel = connection.channel()

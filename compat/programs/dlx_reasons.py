@@ -1,4 +1,5 @@
 """Dead letters: rejected, expired and maxlen, with every header of x-death."""
+
 import pika
 from _show import connect, fill, get_all, message, show, wait_count
 

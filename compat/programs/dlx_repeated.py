@@ -1,11 +1,13 @@
 """Dead letters: going round several queues: counts, order of x-death, cycles cut."""
+
 from _show import connect, fill, get_all, message, show, wait_count
 
 connection = connect()
 channel = connection.channel()
 channel.queue_declare("work", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "wait"})
-channel.queue_declare("wait", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work",
-                                         "x-message-ttl": 80})
+channel.queue_declare(
+    "wait", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work", "x-message-ttl": 80}
+)
 fill(channel, "work", "retry me")
 for turn in range(3):
     wait_count(channel, "work", 1)
@@ -14,10 +16,14 @@ for turn in range(3):
     channel.basic_reject(found[0].delivery_tag, requeue=False)
 wait_count(channel, "work", 1)
 show("last", message(*channel.basic_get("work", auto_ack=True)))
-channel.queue_declare("round", arguments={"x-message-ttl": 60, "x-dead-letter-exchange": "",
-                                          "x-dead-letter-routing-key": "about"})
-channel.queue_declare("about", arguments={"x-message-ttl": 60, "x-dead-letter-exchange": "",
-                                          "x-dead-letter-routing-key": "round"})
+channel.queue_declare(
+    "round",
+    arguments={"x-message-ttl": 60, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "about"},
+)
+channel.queue_declare(
+    "about",
+    arguments={"x-message-ttl": 60, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "round"},
+)
 fill(channel, "round", "circle without rejection")
 wait_count(channel, "round", 0)
 wait_count(channel, "about", 1)

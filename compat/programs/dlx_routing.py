@@ -1,6 +1,7 @@
-"""Dead letters: routing keys kept or changed, CC and BCC, absent exchanges, alternate exchange, queue deletion."""
+"""Dead letters: routing keys kept or changed, CC and BCC, absent and alternate exchanges."""
+
 import pika
-from _show import attempt, connect, count, fill, get_all, message, show, wait_count
+from _show import connect, count, fill, get_all, message, show, wait_count
 
 connection = connect()
 channel = connection.channel()
@@ -33,8 +34,11 @@ def scene(label, arguments, key="q", headers=None):
 scene("key kept", {"x-dead-letter-exchange": "dlx"})
 scene("key changed", {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "changed"})
 scene("key kept, CC too", {"x-dead-letter-exchange": "dlx"}, headers={"CC": ["extra"]})
-scene("key changed, CC gone", {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "changed"},
-      headers={"CC": ["extra"], "BCC": ["secret"]})
+scene(
+    "key changed, CC gone",
+    {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "changed"},
+    headers={"CC": ["extra"], "BCC": ["secret"]},
+)
 scene("alternate", {"x-dead-letter-exchange": "dlx"}, key="no such key")
 scene("absent", {"x-dead-letter-exchange": "absent"})
 scene("no dlx", {})

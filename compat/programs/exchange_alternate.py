@@ -1,4 +1,5 @@
 """Exchanges: an alternate exchange takes what routes nowhere; mandatory counts it as routed."""
+
 import pika
 from _show import attempt, bodies, connect, get_all, message, show
 
@@ -22,8 +23,13 @@ attempt("absent alternate", channel.basic_publish, "lonely", "k", b"5", mandator
 show("main", bodies(get_all(channel, "main")))
 for found in get_all(channel, "rest"):
     show("rest", message(*found))
-attempt("redeclared with another", channel.exchange_declare, "first", "direct",
-        arguments={"alternate-exchange": "other"})
+attempt(
+    "redeclared with another",
+    channel.exchange_declare,
+    "first",
+    "direct",
+    arguments={"alternate-exchange": "other"},
+)
 channel = connection.channel()
 attempt("redeclared without", channel.exchange_declare, "first", "direct")
 channel = connection.channel()

@@ -1,4 +1,5 @@
-"""Exchanges: auto-delete when the last binding goes, by unbinding, by queue deletion, by exchange deletion."""
+"""Exchanges: auto-delete when the last binding goes, by unbinding or by deletion of either end."""
+
 from _show import attempt, connect
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Exchanges: bindings differ by their arguments too; binding errors."""
+
 from _show import attempt, bodies, connect, get_all, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Exchanges: the default exchange routes to the queue of that name, and can be neither bound nor deleted."""
+
 from _show import attempt, connect, get_all, message, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Exchanges: deleting, if unused or not; bindings go with it."""
+
 from _show import attempt, bodies, connect, get_all, probe, show
 
 connection = connect()

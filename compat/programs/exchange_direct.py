@@ -1,4 +1,5 @@
 """Exchanges: direct; several bindings, the same queue once, unbinding."""
+
 from _show import attempt, bodies, connect, get_all, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Exchanges: fanout ignores the key and gives each queue one copy."""
+
 from _show import connect, get_all, message, show
 
 connection = connect()

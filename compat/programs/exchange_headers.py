@@ -1,4 +1,5 @@
 """Exchanges: headers, with x-match all, any and the -with-x forms, and values of several types."""
+
 import pika
 from _show import attempt, connect, get_all, show
 
@@ -16,9 +17,24 @@ BINDINGS = {
     "big": {"n": 2**40},
     "text": {"a": "1"},
 }
-HEADERS = [None, {}, {"a": 1}, {"a": 1, "b": "two"}, {"a": 1, "b": "two", "c": 3}, {"b": "two"}, {"a": "1"}, {"a": 2},
-           {"x-h": "v", "a": 1}, {"x-h": "v"}, {"flag": True}, {"flag": 1}, {"n": 2**40}, {"a": None},
-           {"a": True}, {"a": 1, "b": "Two"}]
+HEADERS = [
+    None,
+    {},
+    {"a": 1},
+    {"a": 1, "b": "two"},
+    {"a": 1, "b": "two", "c": 3},
+    {"b": "two"},
+    {"a": "1"},
+    {"a": 2},
+    {"x-h": "v", "a": 1},
+    {"x-h": "v"},
+    {"flag": True},
+    {"flag": 1},
+    {"n": 2**40},
+    {"a": None},
+    {"a": True},
+    {"a": 1, "b": "Two"},
+]
 connection = connect()
 channel = connection.channel()
 channel.exchange_declare("h", "headers")

@@ -1,4 +1,5 @@
 """Exchanges: an internal exchange is reached by bindings, not by publishing."""
+
 from _show import attempt, bodies, connect, get_all, probe, show
 
 connection = connect()

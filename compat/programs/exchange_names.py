@@ -1,4 +1,5 @@
 """Exchanges: reserved, odd and too long names; types with plugins this broker has not."""
+
 from _show import attempt, connect
 
 LONG = "x" * 255

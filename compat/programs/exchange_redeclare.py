@@ -1,4 +1,5 @@
 """Exchanges: redeclaring must be equivalent, field by field."""
+
 from _show import attempt, connect
 
 connection = connect()

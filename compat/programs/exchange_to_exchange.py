@@ -1,4 +1,5 @@
 """Exchanges: bindings between exchanges, chains and circles; each queue gets one copy."""
+
 from _show import attempt, bodies, connect, get_all, show
 
 connection = connect()

@@ -1,10 +1,59 @@
 """Exchanges: topic, with * and # exactly."""
+
 from _show import connect, get_all, show
 
-PATTERNS = ["a.b", "a.*", "*.b", "a.#", "#.b", "#", "*", "", "a.*.c", "a.#.c", "*.*", "#.#", "*.#", "#.*", "a..b",
-            "a.*.*", "#.a.#", "a.#.b.#", ".", "*.", "a.b.#.#", "**", "a*", "a.#b", "##"]
-KEYS = ["a", "b", "a.b", "a.c", "a.b.c", "a.c", "a.x.y.c", "", ".", "a.", ".a", "a..b", "..", "b.a", "x.a.y", "a.b.b",
-        "*", "#", "a*", "**", "a.#b", "A.B", "a.b.c.d.e.f.g.h"]
+PATTERNS = [
+    "a.b",
+    "a.*",
+    "*.b",
+    "a.#",
+    "#.b",
+    "#",
+    "*",
+    "",
+    "a.*.c",
+    "a.#.c",
+    "*.*",
+    "#.#",
+    "*.#",
+    "#.*",
+    "a..b",
+    "a.*.*",
+    "#.a.#",
+    "a.#.b.#",
+    ".",
+    "*.",
+    "a.b.#.#",
+    "**",
+    "a*",
+    "a.#b",
+    "##",
+]
+KEYS = [
+    "a",
+    "b",
+    "a.b",
+    "a.c",
+    "a.b.c",
+    "a.c",
+    "a.x.y.c",
+    "",
+    ".",
+    "a.",
+    ".a",
+    "a..b",
+    "..",
+    "b.a",
+    "x.a.y",
+    "a.b.b",
+    "*",
+    "#",
+    "a*",
+    "**",
+    "a.#b",
+    "A.B",
+    "a.b.c.d.e.f.g.h",
+]
 connection = connect()
 channel = connection.channel()
 channel.exchange_declare("t", "topic")

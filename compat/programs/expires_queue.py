@@ -1,4 +1,5 @@
 """Expiry: x-expires removes an unused queue; declaring and getting count as use, consumers prevent it."""
+
 import time
 
 from _show import connect, fill, probe, show

@@ -1,4 +1,5 @@
 """Length limits: x-max-length and x-max-length-bytes drop from the head."""
+
 from _show import bodies, connect, count, fill, get_all, show, wait_count
 
 connection = connect()

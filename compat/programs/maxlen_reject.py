@@ -1,10 +1,11 @@
 """Length limits: reject-publish and reject-publish-dlx, with and without confirms."""
-from _show import attempt, bodies, connect, count, fill, get_all, message, show, wait_count
+
+from _show import attempt, bodies, connect, count, get_all, message, send, show, wait_count
 
 connection = connect()
 channel = connection.channel()
 channel.queue_declare("q", arguments={"x-max-length": 2, "x-overflow": "reject-publish"})
-fill(channel, "q", "a", "b", "c")
+send(channel, "q", "a", "b", "c")
 wait_count(channel, "q", 2)
 show("without confirms", bodies(get_all(channel, "q")))
 confirming = connection.channel()
@@ -14,8 +15,15 @@ for body in "abc":
 show("kept", bodies(get_all(channel, "q")))
 attempt("room again", confirming.basic_publish, "", "q", b"d")
 channel.queue_declare("dead")
-channel.queue_declare("dlx", arguments={"x-max-length": 1, "x-overflow": "reject-publish-dlx",
-                                        "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+channel.queue_declare(
+    "dlx",
+    arguments={
+        "x-max-length": 1,
+        "x-overflow": "reject-publish-dlx",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead",
+    },
+)
 for body in "abc":
     attempt(body, confirming.basic_publish, "", "dlx", body.encode())
 wait_count(channel, "dead", 2)

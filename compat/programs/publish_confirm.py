@@ -1,4 +1,5 @@
 """Publishing: confirm mode; unroutable and refused messages raise."""
+
 import pika
 from _show import attempt, connect, count, show
 
@@ -25,8 +26,14 @@ channel.confirm_delivery()
 attempt("fits", channel.basic_publish, "", "full", b"1")
 attempt("refused", channel.basic_publish, "", "full", b"2")
 attempt("refused, mandatory", channel.basic_publish, "", "full", b"3", mandatory=True)
-attempt("refused by one of two", channel.basic_publish, "", "full", b"4",
-        pika.BasicProperties(headers={"CC": ["q"]}))
+attempt(
+    "refused by one of two",
+    channel.basic_publish,
+    "",
+    "full",
+    b"4",
+    pika.BasicProperties(headers={"CC": ["q"]}),
+)
 show("count", count(channel, "full"), count(channel, "q"))
 channel.queue_delete("q")
 channel.queue_delete("full")

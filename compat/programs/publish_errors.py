@@ -1,4 +1,5 @@
 """Publishing: to an exchange that is not there; what was published before stands."""
+
 from _show import attempt, connect, count, probe, show
 
 connection = connect()

@@ -1,6 +1,7 @@
 """Publishing: mandatory messages that route nowhere come back."""
+
 import pika
-from _show import attempt, connect, message, show, until
+from _show import connect, message, show, until
 
 connection = connect()
 channel = connection.channel()

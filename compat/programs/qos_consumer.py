@@ -1,4 +1,5 @@
 """Prefetch: per consumer, counted in what gets delivered."""
+
 from _show import connect, fill, settle, show, until
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Prefetch: basic.get is not limited, but what it holds counts for nothing else."""
+
 from _show import connect, fill, settle, show, until
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Prefetch: shared by a channel's consumers, alone and together with theirs."""
+
 from _show import connect, fill, settle, show, until
 
 connection = connect()
@@ -45,6 +46,7 @@ def counting(queue):
     def on_message(channel, method, properties, body):
         counts[queue] += 1
         seen.append(queue)
+
     return on_message
 
 

@@ -1,4 +1,5 @@
 """Queues: auto-delete when the last consumer goes, not before the first came."""
+
 from _show import attempt, connect, fill, probe
 
 connection = connect()

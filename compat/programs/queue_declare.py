@@ -1,4 +1,5 @@
 """Queues: declaring; what DeclareOk says; message and consumer counts."""
+
 from _show import attempt, connect, count, fill, show, until
 
 connection = connect()

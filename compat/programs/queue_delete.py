@@ -1,4 +1,5 @@
 """Queues: deleting, if unused, if empty; what DeleteOk says."""
+
 from _show import attempt, connect, fill
 
 connection = connect()

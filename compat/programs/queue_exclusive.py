@@ -1,4 +1,5 @@
 """Queues: an exclusive queue belongs to its connection, which takes it along when it goes."""
+
 from _show import attempt, connect, fill, show
 
 owner, stranger = connect(), connect()

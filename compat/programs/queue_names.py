@@ -1,7 +1,19 @@
 """Queues: reserved, odd and too long names."""
+
 from _show import attempt, connect
 
-for name in ("amq.mine", "amq.", "amq", "AMQ.x", "with space", "ünïcödé ✓", "x" * 255, "a/b", "a\0b", "x" * 256):
+for name in (
+    "amq.mine",
+    "amq.",
+    "amq",
+    "AMQ.x",
+    "with space",
+    "ünïcödé ✓",
+    "x" * 255,
+    "a/b",
+    "a\0b",
+    "x" * 256,
+):
     connection = connect()
     label = name if len(name) < 50 else f"{len(name)} letters"
     attempt(f"declare {label!r}", connection.channel().queue_declare, name)

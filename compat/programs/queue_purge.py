@@ -1,4 +1,5 @@
 """Queues: purging takes what is ready and leaves what is held."""
+
 from _show import attempt, bodies, connect, count, fill, get_all, show
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Queues: named by the server; the empty name means the channel's last one."""
+
 from _show import attempt, bodies, connect, get_all, show
 
 connection = connect()

@@ -1,5 +1,6 @@
 """Quorum queues: declaring, counting deliveries, the delivery limit, what they refuse."""
-from _show import attempt, connect, fill, get_all, message, show, until, wait_count
+
+from _show import attempt, connect, get_all, message, show, until, wait_count
 
 connection = connect()
 channel = connection.channel()
@@ -13,8 +14,13 @@ def fresh(label, name, *args, **kwargs):
 fresh("transient", "queue_declare", "bad", arguments=QUORUM)
 fresh("exclusive", "queue_declare", "bad", durable=True, exclusive=True, arguments=QUORUM)
 fresh("auto-delete", "queue_declare", "bad", durable=True, auto_delete=True, arguments=QUORUM)
-for name, value in {"x-max-priority": 5, "x-queue-mode": "lazy", "x-message-ttl": 1000, "x-overflow": "reject-publish-dlx",
-                    "x-delivery-limit": -1}.items():
+for name, value in {
+    "x-max-priority": 5,
+    "x-queue-mode": "lazy",
+    "x-message-ttl": 1000,
+    "x-overflow": "reject-publish-dlx",
+    "x-delivery-limit": -1,
+}.items():
     fresh(f"{name}", "queue_declare", f"with {name}", durable=True, arguments={**QUORUM, name: value})
     if connection.is_open:
         fresh("delete", "queue_delete", f"with {name}")
@@ -22,8 +28,16 @@ for name, value in {"x-max-priority": 5, "x-queue-mode": "lazy", "x-message-ttl"
         connection = connect()
 channel = connection.channel()
 channel.queue_declare("dead")
-channel.queue_declare("q", durable=True, arguments={**QUORUM, "x-delivery-limit": 2, "x-dead-letter-exchange": "",
-                                                    "x-dead-letter-routing-key": "dead"})
+channel.queue_declare(
+    "q",
+    durable=True,
+    arguments={
+        **QUORUM,
+        "x-delivery-limit": 2,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead",
+    },
+)
 channel.confirm_delivery()
 attempt("publish", channel.basic_publish, "", "q", b"a")
 attempt("classic is another type", connection.channel().queue_declare, "q", durable=True)

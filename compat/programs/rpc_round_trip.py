@@ -1,4 +1,5 @@
 """Programs: a request and its answer over an exclusive reply queue, between two processes."""
+
 import subprocess
 import sys
 import uuid
@@ -12,8 +13,12 @@ if sys.argv[1:] == ["server"]:
     channel.queue_declare("rpc")
 
     def on_request(channel, method, properties, body):
-        channel.basic_publish("", properties.reply_to, str(int(body) ** 2).encode(),
-                              pika.BasicProperties(correlation_id=properties.correlation_id))
+        channel.basic_publish(
+            "",
+            properties.reply_to,
+            str(int(body) ** 2).encode(),
+            pika.BasicProperties(correlation_id=properties.correlation_id),
+        )
         channel.basic_ack(method.delivery_tag)
         if body == b"9":
             channel.stop_consuming()
@@ -31,8 +36,9 @@ answers = {}
 channel.basic_consume(reply_queue, lambda c, m, p, b: answers.update({p.correlation_id: b}), auto_ack=True)
 for number in range(10):
     identity = str(uuid.uuid4())
-    channel.basic_publish("", "rpc", str(number).encode(),
-                          pika.BasicProperties(reply_to=reply_queue, correlation_id=identity))
+    channel.basic_publish(
+        "", "rpc", str(number).encode(), pika.BasicProperties(reply_to=reply_queue, correlation_id=identity)
+    )
     until(connection, lambda: identity in answers)
     show(number, answers[identity])
 show("server", server.wait(20))

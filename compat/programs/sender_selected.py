@@ -1,4 +1,5 @@
 """Messages: CC and BCC headers add routing keys; BCC is taken out."""
+
 import pika
 from _show import connect, get_all, message, probe, show
 

@@ -1,4 +1,5 @@
 """Consumers: a single active one; the next takes over."""
+
 from _show import attempt, bodies, collect, connect, count, fill, settle, show, until
 
 connection, other = connect(), connect()

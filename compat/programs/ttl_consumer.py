@@ -1,4 +1,5 @@
 """Expiry: a message that expires behind a busy consumer is never delivered."""
+
 from _show import bodies, connect, fill, settle, show, until, wait_count
 
 connection = connect()

@@ -1,4 +1,5 @@
 """Expiry: per-message expiration, only at the head; the smaller of both; bad values."""
+
 import pika
 from _show import attempt, bodies, connect, count, fill, get_all, probe, show, wait_count
 

@@ -1,4 +1,5 @@
 """Expiry: x-message-ttl; messages go in time, held ones do not, requeued ones are judged again."""
+
 import time
 
 from _show import bodies, connect, count, fill, get_all, show, wait_count

@@ -1,5 +1,6 @@
 """Transactions: published messages and acknowledgements take effect together."""
-from _show import attempt, bodies, connect, count, fill, get_all, show
+
+from _show import attempt, bodies, connect, count, fill, get_all, send, show
 
 connection = connect()
 channel = connection.channel()
@@ -9,7 +10,7 @@ watch.queue_declare("in")
 fill(watch, "in", "a", "b", "c")
 attempt("select", channel.tx_select)
 attempt("select again", channel.tx_select)
-fill(channel, "q", "1", "2")
+send(channel, "q", "1", "2")
 channel.basic_get("in")
 channel.basic_get("in")
 channel.basic_ack(1)
@@ -23,7 +24,7 @@ show("nack waits too", count(watch, "in"))
 attempt("commit", channel.tx_commit)
 show("after commit", count(watch, "in"))
 attempt("empty commit", channel.tx_commit)
-fill(channel, "q", "3")
+send(channel, "q", "3")
 channel.close()
 show("closing drops the rest", bodies(get_all(watch, "q")))
 show("in", bodies(get_all(watch, "in")))

@@ -1,5 +1,6 @@
 """Transactions: rollback forgets messages and acknowledgements, but not that messages are held."""
-from _show import attempt, bodies, connect, count, fill, get_all, message, show, until
+
+from _show import attempt, bodies, connect, count, fill, get_all, message, send, show, until
 
 connection = connect()
 channel = connection.channel()
@@ -8,7 +9,7 @@ watch.queue_declare("q")
 fill(watch, "q", "a", "b", "c")
 channel.tx_select()
 show("got", message(*channel.basic_get("q")))
-fill(channel, "q", "dropped")
+send(channel, "q", "dropped")
 channel.basic_ack(1)
 attempt("rollback", channel.tx_rollback)
 show("after rollback", count(watch, "q"))
@@ -41,7 +42,7 @@ until(connection, lambda: returned)
 show("returned after commit", returned)
 bad = connection.channel()
 bad.tx_select()
-fill(bad, "q", "with an error")
+send(bad, "q", "with an error")
 bad.basic_ack(77)
 attempt("unknown tag", bad.tx_commit)
 show("left", bodies(get_all(watch, "q")))

@@ -1,13 +1,14 @@
 """Messages: user_id must be the connection's user."""
+
 import pika
-from _show import attempt, connect, count, show
+from _show import attempt, connect, probe
 
 connection = connect()
 connection.channel().queue_declare("q")
 for user in ("guest", "somebody", ""):
     channel = connection.channel()
     channel.basic_publish("", "q", b"x", pika.BasicProperties(user_id=user))
-    attempt(repr(user), channel.queue_declare, "q", passive=True)
+    probe(repr(user), channel)
 confirming = connection.channel()
 confirming.confirm_delivery()
 attempt("confirmed", confirming.basic_publish, "", "q", b"x", pika.BasicProperties(user_id="somebody"))

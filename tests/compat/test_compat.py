@@ -1,0 +1,98 @@
+"""Every program of compat/ on RabbitMQ and on every local transport: nobody can tell which is which.
+
+The programs mostly wait, so a few run at a time, ahead of the tests that look at them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from compat.running import Outcome, Program, programs
+
+from compat import run
+from tests.conftest import LOCAL_TRANSPORTS
+from tests.support import rabbitmq
+
+PROGRAMS = programs()
+KNOWN = run.known_differences()
+Key = tuple[str, str]
+
+
+class Ahead:
+    """Outcomes by program and transport, begun before they are asked for."""
+
+    def __init__(self, broker: rabbitmq.Broker, wanted: list[tuple[Program, str]]) -> None:
+        self.broker = broker
+        self.pool = ThreadPoolExecutor(run.PARALLEL)
+        self.begun: dict[Key, Future[Outcome]] = {}
+        for program, transport in wanted:
+            self.begin(program, "amqp")
+            self.begin(program, transport)
+
+    def begin(self, program: Program, transport: str) -> Future[Outcome]:
+        key = (program.name, transport)
+        if key not in self.begun:
+            self.begun[key] = self.pool.submit(run.run_on, program, transport, self.broker)
+        return self.begun[key]
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> None:
+    """Programs run beside tests here, so descriptors and children come and go; see ``ahead``'s end."""
+
+
+@pytest.fixture(scope="module")
+def ahead(
+    request: pytest.FixtureRequest, _rabbitmq_or_reason: rabbitmq.Broker | str
+) -> Iterator[Ahead | None]:
+    if isinstance(_rabbitmq_or_reason, str):
+        yield None
+        return
+    alone = "PYTEST_XDIST_WORKER" not in os.environ  # a worker does not know which tests will be its own
+    items = request.session.items if alone else []
+    wanted: list[tuple[Any, Any]] = [
+        (item.callspec.params["program"], item.callspec.params["transport"])
+        for item in items
+        if isinstance(item, pytest.Function) and item.originalname == "test_same_as_rabbitmq"
+    ]
+    outcomes = Ahead(_rabbitmq_or_reason, wanted)
+    yield outcomes
+    outcomes.pool.shutdown(wait=True, cancel_futures=True)
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_same_as_rabbitmq(
+    program: Program, transport: str, ahead: Ahead | None, rabbitmq_broker: rabbitmq.Broker
+) -> None:
+    assert ahead is not None
+    reference = ahead.begin(program, "amqp").result()
+    outcome = ahead.begin(program, transport).result()
+    assert reference.code == 0, reference.report()
+    assert not outcome.litter, outcome.litter
+    if transport in KNOWN.get(program.name, {}):
+        assert not reference.same_as(outcome), "no longer differs: take it out of differences.json"
+        return
+    assert reference.same_as(outcome), "\n" + run.difference(reference, outcome, transport, "amqp")
+
+
+def test_every_program_says_what_it_shows() -> None:
+    assert len(PROGRAMS) >= 60
+    for program in PROGRAMS:
+        assert program.area and program.title, program.name
+
+
+def test_programs_are_plain_pika() -> None:
+    for program in PROGRAMS:
+        assert "haypile" not in program.path.read_text(), program.name
+
+
+def test_known_differences_name_programs() -> None:
+    assert KNOWN.keys() <= {program.name for program in PROGRAMS}
+    assert all(why for transports in KNOWN.values() for why in transports.values())
