@@ -96,11 +96,14 @@ def hay() -> Iterator[Hay]:
     yield store
     store.close()
     shutil.rmtree(place)
-    # The gate page stays mapped until everybody who looked at it is collected.
+    # The gate page stays mapped until everybody who looked at it is gone.
+    store.write().on_commit.clear()
     gc.collect()
 
 
 @pytest.fixture
-def desk(hay: Hay) -> Desk:
+def desk(hay: Hay) -> Iterator[Desk]:
     """A vhost."""
-    return Desk(hay)
+    one = Desk(hay)
+    yield one
+    vars(one).clear()

@@ -56,7 +56,9 @@ class Topology:
         self._rows: dict[bytes, bytes] = {}
         self._bindings: dict[bytes, Binding] = {}
         self._uncommitted = False
+        #: Queues that went and were not announced; ids made by the transaction under way.
         self._gone: list[Queue] = []
+        self._created: set[int] = set()
         self.routes = Routes(vhost, self.exchanges, self.queues, self._lock)
         self.route = self.routes.route
         self.forward = self.routes.forward
@@ -76,32 +78,42 @@ class Topology:
         Give it the open transaction where there is one: a write transaction must have called this
         before it changes rows.
         """
-        if txn is None and not self._uncommitted and self.version == self.hay.gates.version:
+        if not self._uncommitted:
+            if txn is None and self.version == self.hay.gates.version:
+                return []
+        elif self._writing():
+            # A transaction of this process, still open: what it changed is here already.
             return []
-        with self._lock:
-            if self._uncommitted:
-                if self._committed in self.hay.write().on_commit:
-                    # A transaction of this process, still open: what it changed is here already.
-                    return []
-                self.version = -1
-            if txn is None:
-                with self.hay.read() as reading:
-                    return self._catch_up(reading)
+        if txn is not None:
             return self._catch_up(txn)
+        # Beginning to read may wait for a writer, and that one for our lock: so not under it.
+        with self.hay.read() as reading:
+            return self._catch_up(reading)
+
+    def _writing(self) -> bool:
+        """Whether the transaction whose changes show here is still open; else it was rolled back."""
+        writer = self.hay.write()
+        return writer.active and self._committed in writer.on_commit
 
     def _catch_up(self, txn: ReadTxn) -> list[Queue]:
-        version = txn.version
-        if version == self.version:
-            return []
-        changes = txn.changes(self.version) if self.version >= 0 else None
-        if changes is None:
-            self._take_all(dict(txn.rows()))
-        else:
-            for _, key, value in changes:
-                self._apply(key, value)
-        self.version = version
-        self._uncommitted = False
-        return self._announce()
+        with self._lock:
+            version = txn.version
+            if self._uncommitted:
+                if self._writing():
+                    return []
+                changes = None
+            elif version <= self.version:
+                return []
+            else:
+                changes = txn.changes(self.version) if self.version >= 0 else None
+            if changes is None:
+                self._take_all(dict(txn.rows()))
+            else:
+                for _, key, value in changes:
+                    self._apply(key, value)
+            self.version = version
+            self._uncommitted = False
+            return self._announce()
 
     def write(self, txn: WriteTxn, key: bytes, value: bytes | None) -> None:
         """Set (None: delete) a row, and show the change here at once.
@@ -128,6 +140,7 @@ class Topology:
     def _announce(self) -> list[Queue]:
         """Tell the listeners which queues went."""
         gone, self._gone = self._gone, []
+        self._created.clear()
         for queue in gone:
             for listener in list(self.on_queue_deleted):
                 listener(queue)
@@ -136,9 +149,9 @@ class Topology:
     def _take_all(self, fresh: dict[bytes, bytes]) -> None:
         """Go from the rows we know to ``fresh`` by their differences."""
         known = self._rows
-        if self._uncommitted:
-            # Rolled back: the queues it deleted live.
-            self._revive()
+        # After a rollback: the queues that the transaction deleted live on, as the same objects.
+        deleted = {queue.id: queue for queue in self._gone} if self._uncommitted else {}
+        self._gone = []
         changed = {key for key, value in known.items() if fresh.get(key) != value}
         come = {key for key, value in fresh.items() if known.get(key) != value}
         # An exchange made anew under its name has lost the bindings it had here.
@@ -152,7 +165,14 @@ class Topology:
                 self._apply(key, None)
         for kind in _TAKE_IN:
             for key in [key for key in fresh if key in come and key[:1] == kind]:
-                self._apply(key, fresh[key])
+                queue = deleted.pop(rows.decode_queue(fresh[key]).id, None) if kind == rows.QUEUE else None
+                if queue is not None:
+                    self._rows[key] = fresh[key]
+                    self._revive(queue)
+                else:
+                    self._apply(key, fresh[key])
+        gone = [queue for queue in self._gone if queue.id not in self._created]
+        self._gone = [*deleted.values(), *gone]
 
     def _apply(self, key: bytes, value: bytes | None) -> None:
         """One changed row."""
@@ -205,6 +225,8 @@ class Topology:
 
     def _remember_queue(self, queue: Queue) -> None:
         queue.deleted = False
+        if self._uncommitted:
+            self._created.add(queue.id)
         self.by_id[queue.id] = queue
         self.queues[queue.name] = queue
         if queue.exclusive_owner:
@@ -227,11 +249,16 @@ class Topology:
         self.routes.drop("", queue.name)
         self._gone.append(queue)
 
-    def _revive(self) -> None:
-        gone, self._gone = self._gone, []
-        for queue in gone:
-            if queue.name not in self.queues:
-                self._remember_queue(queue)
+    def _revive(self, queue: Queue) -> None:
+        """A queue was not deleted after all; what hangs on it comes from its rows."""
+        known = self._rows
+        queue.consumers = {
+            key: row for key, row in queue.consumers.items() if rows.consumer_key(queue.id, *key) in known
+        }
+        lane, active = known.get(rows.lane_key(queue.id)), known.get(rows.active_key(queue.id))
+        queue.lane = None if lane is None else rows.decode_lane(lane)
+        queue.active = None if active is None else rows.decode_holder(active)
+        self._remember_queue(queue)
 
     def _apply_binding(self, key: bytes, value: bytes | None) -> None:
         old = self._bindings.pop(key, None)
