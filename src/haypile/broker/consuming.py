@@ -58,6 +58,9 @@ def start(
         handle = session.handle_for(queue)
         if queue.lane is None and handle.plain:
             make_lane(session, context, handle)
+        elif handle.changing:
+            # Somebody was killed while retiring the lane: it stays.
+            moving.txn.on_commit.append(handle.end_change)
     source = session.sources.get(queue.id)
     if source is None:
         source = session.sources[queue.id] = Source(session, handle)
@@ -115,7 +118,7 @@ def make_lane(session: Session, context: Context, handle: QueueHandle) -> None:
     lane.close()
 
     def appear() -> None:
-        handle.bump_generation()
+        handle.end_change()
         if not vhost.hay.count_now(handle.id):
             handle.open_gate()
 
@@ -128,8 +131,9 @@ def settle_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
         return
     lane = handle.current_lane()
     handle.close_gate()
-    handle.bump_generation()
+    handle.begin_change()
     moving.drain(handle, lane)
     queues.set_lane(context, handle.queue, None)
+    context.txn.on_commit.append(handle.end_change)
     if lane is not None:
         context.txn.on_commit.append(lane.unlink)

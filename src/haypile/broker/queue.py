@@ -90,9 +90,23 @@ class QueueHandle:
         """Whether any session consumes from the queue."""
         return bool(self.words[self.base + CONSUMERS])
 
-    def bump_generation(self) -> None:
-        """The queue's lane came or went. Under the write lock."""
-        self.words[self.base + GENERATION] += 1
+    @property
+    def changing(self) -> bool:
+        """Whether the lane is on its way out (under the write lock: whoever retired it was killed)."""
+        return bool(self.words[self.base + GENERATION] & 1)
+
+    def begin_change(self) -> None:
+        """The queue's lane is on its way out: nobody sends into it any more. Under the write lock."""
+        self.words[self.base + GENERATION] |= 1
+
+    def end_change(self) -> None:
+        """The queue's lane came or went. Under the write lock, after the commit.
+
+        An odd generation is one whose row may be about to change: a publisher that opened the lane by
+        that row could send into it after it was drained (tests/model/lane_protocol.py found this).
+        """
+        words, at = self.words, self.base + GENERATION
+        words[at] = (words[at] | 1) + 1
 
     @property
     def expiring(self) -> bool:
@@ -149,6 +163,8 @@ class QueueHandle:
         lane = self.lane
         if words[base + GENERATION] != self.generation:
             lane = self.current_lane()
+            if self.generation & 1:
+                return False
         if lane is None or len(record) > lane.msgsize:
             return False
         try:
