@@ -22,6 +22,8 @@ from haypile.hay.places import check_private, make_private
 from haypile.hay.sessions import SessionFile
 from haypile.hay.store import Hay
 
+#: How many times longer than usual the tests that kill go on.
+STORM = int(os.environ.get("HAYPILE_STORM", "1"))
 ORDER = Struct(">BQI")
 Start = Callable[[Callable[[], None]], int]
 
@@ -374,6 +376,8 @@ def test_interrupts_at_any_instant_leave_no_lock_and_whole_counts(hay: Hay, chil
 # -- killing ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.storm
+@pytest.mark.timeout(120 * STORM)
 def test_killed_writers_leave_a_whole_store_and_no_lock(hay: Hay, child: Start) -> None:
     """Each writer adds to its queue, notes how many in a row, then in memory; one is killed, often."""
     committed = mmap.mmap(-1, 4096)
@@ -398,9 +402,9 @@ def test_killed_writers_leave_a_whole_store_and_no_lock(hay: Hay, child: Start) 
     def start(queue: int) -> int:
         return child(lambda: writer(queue))
 
-    with deadline(60):
+    with deadline(60 * STORM):
         pids = {queue: start(queue) for queue in (1, 2, 3)}
-        for _ in range(60):
+        for _ in range(60 * STORM):
             time.sleep(draw.uniform(0, 0.01))
             victim = draw.randint(1, 3)
             os.kill(pids[victim], signal.SIGKILL)
@@ -422,6 +426,8 @@ def test_killed_writers_leave_a_whole_store_and_no_lock(hay: Hay, child: Start) 
     assert all(counters[queue] for queue in (1, 2, 3))
 
 
+@pytest.mark.storm
+@pytest.mark.timeout(120 * STORM)
 def test_killed_makers_leave_a_store_that_opens(place: Path, child: Start) -> None:
     draw = random.Random(6)
 
@@ -430,8 +436,8 @@ def test_killed_makers_leave_a_store_that_opens(place: Path, child: Start) -> No
         with hay.write() as txn:
             txn.put(1, order(os.getpid()), b"x")
 
-    with deadline(60):
-        for number in range(60):
+    with deadline(60 * STORM):
+        for number in range(60 * STORM):
             directory = place / str(number)
             pids = [child(lambda directory=directory: opener(directory)) for _ in range(3)]  # type: ignore[misc]
             time.sleep(draw.uniform(0, 0.004))

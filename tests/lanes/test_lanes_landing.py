@@ -141,6 +141,8 @@ def test_no_room(place: Path) -> None:
         subprocess.run(["umount", "-l", str(tiny)], check=True)
 
 
+#: How many times longer than usual the test that kills goes on.
+STORM = int(os.environ.get("HAYPILE_STORM", "1"))
 SLOTS = 16
 
 
@@ -159,10 +161,12 @@ def consume(lane: PosixLane, path: Path, processed: memoryview) -> None:
             held.clear()
 
 
+@pytest.mark.storm
+@pytest.mark.timeout(120 * STORM)
 def test_kills_lose_nothing(lane: PosixLane, place: Path) -> None:
-    """200 SIGKILLs at random instants of a consumer on a queue that is mostly full."""
+    """SIGKILLs at random instants of a consumer on a queue that is mostly full."""
     draw = random.Random(7)
-    limit = 400_000
+    limit = 400_000 * STORM
     processed = memoryview(mmap.mmap(-1, limit))
     sent = memoryview(mmap.mmap(-1, 8)).cast("Q")
     pids: list[int] = []
@@ -192,7 +196,7 @@ def test_kills_lose_nothing(lane: PosixLane, place: Path) -> None:
     landed = set()
     try:
         producer = start(produce)
-        for number in range(200):
+        for number in range(200 * STORM):
             path = place / f"{number}.landing"
             consumer = start(lambda path=path: consume(lane, path, processed))
             time.sleep(draw.uniform(0.001, 0.006))

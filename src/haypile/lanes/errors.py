@@ -33,7 +33,7 @@ class Refusal(enum.Enum):
     """Why the kernel made no queue."""
 
     #: RLIMIT_MSGQUEUE is used up, or the process has too many descriptors (EMFILE).
-    BUDGET = "the user's kernel queues have used up RLIMIT_MSGQUEUE"
+    BUDGET = "the user's kernel queues have used up RLIMIT_MSGQUEUE, or this process its descriptors"
     #: fs.mqueue.queues_max is reached (ENOSPC).
     QUEUES = "the number of kernel queues has reached fs.mqueue.queues_max"
     #: fs.mqueue.msg_max or msgsize_max is smaller than what was asked (EINVAL).
