@@ -100,7 +100,7 @@ def publisher_steps(state: State, limits: Limits) -> Iterator[Step]:
             continue
         message = PUBLISHERS[i][me.index]
 
-        def to(step: str, done: int = 0, /, **changes: object) -> State:
+        def to(step: str, done: int = 0, /, me: Publisher = me, **changes: object) -> State:
             mine = changes.pop("generation_seen", me.generation)
             moved = Publisher(step, me.index + done, mine if step != "look at gate" else 0)  # type: ignore[arg-type]
             publishers = (*state.publishers[:i], moved, *state.publishers[i + 1 :])  # noqa: B023
@@ -319,7 +319,7 @@ def main() -> int:
         report = explore(consumers, limits)
         failed |= not report.clean
         print(
-            f"lane {limits.capacity}, {consumers} consumer(s), <= {limits.kills} kills, <= {limits.leaves} leaves each: "
+            f"lane {limits.capacity}, {consumers} consumer(s), <= {limits.kills} kills, <= {limits.leaves} leaves: "
             f"{report.states} states, {len(report.lost)} lost, {len(report.stalled)} stalled, "
             f"{len(report.reordered)} reordered, {len(report.doubled)} doubled"
         )
