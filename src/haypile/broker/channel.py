@@ -102,7 +102,7 @@ class Channel:
                     session.holdings.slots[taken.slot] = unacked
                 consumer.unacked += 1
                 self.consumers_unacked += 1
-            if handle.counts_deliveries:
+            if taken.deliveries and handle.counts_deliveries:
                 source.add_delivery_count(message.properties, taken.deliveries)
             content(
                 self.number,

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haypile.broker import texts
 from haypile.broker.consumer import Consumer
 from haypile.broker.declare import consumers as rows
 from haypile.broker.declare import queue as queues
+from haypile.broker.errors import NotImplementedByBroker
 from haypile.broker.rows import LaneRow
 from haypile.broker.source import Source
 
@@ -45,6 +47,8 @@ def start(
     with session.holdings.write() as moving:
         context = session.context(moving, channel)
         queue = queues.lookup(context, name)
+        if channel.global_limit and queue.args.type == "quorum":
+            raise NotImplementedByBroker(texts.no_global_qos(context.queue_text(queue.name)))
         row = rows.add_consumer(
             context,
             queue,
@@ -95,6 +99,7 @@ def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
         context = session.context(moving)
         rows.remove_consumer(context, handle.queue, (session.id, channel.number, consumer.tag))
         settle_lane(moving, context, handle)
+    session.due.used(handle)
     session.notify(context)
     if handle.queue.active is not None:
         # The next in the line of single active consumers must know.

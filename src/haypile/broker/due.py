@@ -53,13 +53,17 @@ class Due:
         if head is not None and head.expires:
             self.note(txn, head.expires, HEAD, handle.id)
 
-    def used(self, txn: WriteTxn, handle: QueueHandle) -> None:
+    def born(self, txn: WriteTxn, handle: QueueHandle) -> None:
+        """The queue is new: if it expires, somebody must look for as long as it lives."""
+        if handle.rules.expires is not None:
+            self.used(handle)
+            self.note(txn, handle.unused_until, UNUSED, handle.id)
+
+    def used(self, handle: QueueHandle) -> None:
         """The queue was used: its x-expires starts anew (https://www.rabbitmq.com/docs/ttl#queue-ttl)."""
         expires = handle.rules.expires
         if expires is not None:
-            when = self.session.vhost.hay.now() + expires * MS
-            handle.set_unused_until(when)
-            self.note(txn, when, UNUSED, handle.id)
+            handle.set_unused_until(self.session.vhost.clock.now() + expires * MS)
 
     def settle(self) -> None:
         """Do what is due."""
@@ -89,7 +93,7 @@ class Due:
     def expire_queue(self, txn: WriteTxn, handle: QueueHandle, context: Context, now: int) -> None:
         """Delete a queue that nobody has used for its x-expires."""
         if handle.queue.consumers:
-            return
+            self.used(handle)
         until = handle.unused_until
         if until > now:
             self.note(txn, until, UNUSED, handle.id)

@@ -63,9 +63,7 @@ class Arrivals:
         expires = self.expiry(handle, expiration)
         self.touch(handle)
         self.txn.put(handle.id, order, record, expires=expires, weight=weight)
-        if rules.overflow == "drop-head":
-            while self.overflows(handle, 0, 0) and self.drop_head(handle, deadletter.MAXLEN):
-                pass
+        self.trim(handle)
         if expires:
             handle.mark_expiring()
             self.session.due.note_head(self.txn, handle)
@@ -113,6 +111,12 @@ class Arrivals:
         return (rules.max_length is not None and ready + more > rules.max_length) or (
             rules.max_length_bytes is not None and size + weight > rules.max_length_bytes
         )
+
+    def trim(self, handle: QueueHandle) -> None:
+        """Drop from the head what is too much."""
+        if handle.rules.overflow == "drop-head" and not handle.pushes:
+            while self.overflows(handle, 0, 0) and self.drop_head(handle, deadletter.MAXLEN):
+                pass
 
     # -- dying ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def check(properties: BasicProperties, user: str) -> None:
-    """Raise PreconditionFailed for a user_id that is not ``user``, or an expiration that is none.
+    """Raise PreconditionFailed for a user_id that is not ``user``, an expiration or a delivery mode that is none.
 
     https://www.rabbitmq.com/docs/validated-user-id, https://www.rabbitmq.com/docs/ttl
     """
@@ -36,6 +36,8 @@ def check(properties: BasicProperties, user: str) -> None:
         wrong = expiration_error(expiration)
         if wrong:
             raise PreconditionFailed(texts.invalid_expiration(expiration, wrong))
+    if properties.delivery_mode not in (None, 1, 2):
+        raise PreconditionFailed(texts.unknown_delivery_mode(properties.delivery_mode))
 
 
 def expiration_error(expiration: str) -> str:

@@ -70,6 +70,12 @@ class QueueHandle:
             and not rules.max_priority
         )
 
+    @property
+    def pushes(self) -> bool:
+        """Whether a consumer takes whatever comes: RabbitMQ would hand it every message at once, so
+        that none is left for the queue's limits to count."""
+        return any(row.no_ack or not row.prefetch for row in self.queue.consumers.values())
+
     # -- the gate ---------------------------------------------------------------------------
 
     @property
@@ -123,7 +129,7 @@ class QueueHandle:
         return self.words[self.base + UNUSED_UNTIL]
 
     def set_unused_until(self, when: int) -> None:
-        """It was used just now. Under the write lock."""
+        """It was used just now."""
         self.words[self.base + UNUSED_UNTIL] = when
 
     # -- the lane ---------------------------------------------------------------------------

@@ -109,5 +109,6 @@ def put_back(
             continue
         arrivals.touch(handle)
     for handle in list(arrivals.touched.values()):
+        arrivals.trim(handle)
         if handle.expiring:
             session.due.note_head(txn, handle)

@@ -296,6 +296,7 @@ class Source:
     def get(self, no_ack: bool) -> tuple[Taken | None, int]:
         """One message for basic.get, and how many are left."""
         session, handle = self.session, self.handle
+        session.due.used(handle)
         lane = handle.current_lane()
         if lane is None or not lane.depth():
             with session.vhost.hay.read() as reading:
@@ -307,7 +308,6 @@ class Source:
             moving.drain(handle)
             moving.write_acks()
             got, arrivals = self.heads(txn, 1, no_ack)
-            session.due.used(txn, handle)
             left = txn.count(handle.id)[0]
         if arrivals is not None:
             session.wake_all(arrivals)

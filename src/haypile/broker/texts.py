@@ -147,6 +147,11 @@ def invalid_expiration(expiration: str, wrong: str) -> str:
     return f"invalid expiration '{expiration}': {wrong}"
 
 
+def unknown_delivery_mode(mode: int) -> str:
+    """406: neither transient (1) nor persistent (2)."""
+    return f"invalid message: {{delivery_mode_unknown,{mode}}}"
+
+
 def unacceptable_header(name: str, kind: str) -> str:
     """406: a CC or BCC header that is no array."""
     return f'invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}'
@@ -177,9 +182,7 @@ def ack_timeout(channel: int, milliseconds: int) -> str:
 
 def stream_queue(what: str) -> str:
     """406, haypile's own: a queue type that only a RabbitMQ has."""
-    return invalid_argument(
-        "x-queue-type", what, '"streams need a RabbitMQ: haypile has classic and quorum queues"'
-    )
+    return invalid_argument("x-queue-type", what, '"streams need a RabbitMQ: haypile has classic and quorum queues"')
 
 
 # -- 503, 504, 530, 540 -----------------------------------------------------------------------
@@ -207,14 +210,16 @@ def vhost_not_found(vhost: str) -> str:
 
 def quorum_delete(what: str, flag: str) -> str:
     """540: deleting a quorum queue with a condition; ``flag`` is if-unused or if-empty."""
-    return (
-        f"cannot delete {what}. queue.delete operations with {flag} flag set "
-        "are not supported by quorum queues"
-    )
+    return f"cannot delete {what}. queue.delete operations with {flag} flag set are not supported by quorum queues"
 
 
 def global_qos(what: str) -> str:
     """540: consuming from a quorum queue on a channel with a global prefetch limit."""
+    return f"{what} does not support global qos"
+
+
+def no_global_qos(what: str) -> str:
+    """540: basic.qos with global=True on a channel that consumes from a quorum queue."""
     return f"{what} does not support global qos"
 
 

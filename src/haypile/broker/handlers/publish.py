@@ -54,11 +54,11 @@ def basic_publish(
     if len(body) > message.MAX_BODY:
         raise PreconditionFailed(texts.message_too_large(len(body), message.MAX_BODY))
     encoded = message.encode_properties(properties)
-    if encoded and properties is not None:
-        if properties.reply_to == reply_to.NAME:
-            properties, encoded = reply_to.address(channel, encoded)
-        check(properties, session.user)
+    if encoded and properties is not None and properties.reply_to == reply_to.NAME:
+        properties, encoded = reply_to.address(channel, encoded)
     handles, prefix = session.publisher.route(method.exchange, method.routing_key, properties)
+    if encoded and properties is not None:
+        check(properties, session.user)
     if encoded and properties is not None and properties.headers is not None and "BCC" in properties.headers:
         properties = message.decode_properties(encoded)
         del properties.headers["BCC"]

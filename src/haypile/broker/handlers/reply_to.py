@@ -20,7 +20,7 @@ from haypile.broker import consuming, message, texts
 from haypile.broker.channel import Channel
 from haypile.broker.consumer import Consumer
 from haypile.broker.declare import queue as queues
-from haypile.broker.errors import PreconditionFailed
+from haypile.broker.errors import NotFound, PreconditionFailed
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -44,6 +44,18 @@ def consume(session: Session, channel: Channel, tag: str, no_ack: bool) -> Consu
         queues.create(session.context(moving), name, declare)
     channel.reply_queue = name
     return consuming.start(session, channel, name, tag, no_ack=True, exclusive=False, arguments={})
+
+
+def declare(session: Session, method: spec.Queue.Declare) -> spec.Queue.DeclareOk:
+    """Whether a requester is still there: a responder may ask by declaring its reply_to.
+
+    Raises NotFound when it is not.
+    """
+    topology = session.vhost.topology
+    topology.sync()
+    if method.queue != NAME and method.queue not in topology.queues:
+        raise NotFound(texts.missing(texts.queue(method.queue, session.vhost.name)))
+    return spec.Queue.DeclareOk(method.queue, 0, 1)
 
 
 def address(channel: Channel, encoded: bytes) -> tuple[BasicProperties, bytes]:

@@ -14,6 +14,7 @@ from pika import spec
 from haypile.broker.channel import Channel
 from haypile.broker.declare import binding, exchange, queue
 from haypile.broker.declare.context import Context
+from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CHANNEL, Handler, handles
 
 if TYPE_CHECKING:
@@ -46,12 +47,17 @@ def queue_declare(
     session: Session, channel: Channel, method: spec.Queue.Declare
 ) -> spec.Queue.DeclareOk | None:
     """Reply with the exact number of ready messages and of consumers."""
+    if (method.queue or "").startswith(reply_to.NAME):
+        return reply_to.declare(session, method)
     session.pump()
     with session.holdings.write() as moving:
         context = session.context(moving, channel)
         declared = queue.queue_declare(context, method)
         handle = session.handle_for(declared)
-        session.due.used(moving.txn, handle)
+        if handle.unused_until:
+            session.due.used(handle)
+        else:
+            session.due.born(moving.txn, handle)
         ready = context.ready(declared)
         consumers = len(declared.consumers)
     channel.last_queue = context.last_queue
