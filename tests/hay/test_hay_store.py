@@ -287,6 +287,36 @@ def test_a_fork_inside_a_transaction_leaves_it_alone(hay: Hay, child: Start) -> 
         assert hay.count_now(1) == 2 and hay.count_now(2) == 1
 
 
+def test_a_wait_for_the_lock_can_be_timed_out(hay: Hay, child: Start) -> None:
+    """A signal handler's TimeoutError is an OSError, and yet no failure of lockf."""
+    ready, told = os.pipe()
+
+    def hold() -> None:
+        with hay.write():
+            os.write(told, b"!")
+            time.sleep(60)
+
+    pid = child(hold)
+    os.read(ready, 1)
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        for attempt in (hay.write, hay.exclusive):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(TimeoutError), attempt():
+                raise AssertionError
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.kill(pid, signal.SIGKILL)
+    with hay.write() as txn:
+        txn.put(1, order(1), b"x")
+    os.close(ready)
+    os.close(told)
+
+
 def test_two_vhosts_crosswise_are_no_deadlock(hay: Hay, place: Path, child: Start) -> None:
     """Threads of two processes wait for each other's vhosts: fcntl takes that for a deadlock."""
     other = Hay.open(place.parent / "other")

@@ -356,9 +356,7 @@ class Player:
         self.tags = {1: 1, 2: 1}
 
     def play(self, txn: WriteTxn) -> None:
-        step = self.random.choice(
-            (self.put, self.put, self.share, self.take, self.hold, self.settle, self.lose)
-        )
+        step = self.random.choice((self.put, self.put, self.share, self.take, self.hold, self.settle, self.lose))
         step(txn, self.random.randint(1, 3))
 
     def message(self) -> tuple[bytes, bytes]:

@@ -68,9 +68,7 @@ class Gates:
         except FileNotFoundError:
             fd = self._make(needed, version)
         except OSError as error:
-            raise UnusableDirectory(
-                f"cannot open {path}: {error.strerror}; remove it and connect again"
-            ) from error
+            raise UnusableDirectory(f"cannot open {path}: {error.strerror}; remove it and connect again") from error
         self._fd = fd
         if os.fstat(fd).st_size < needed or not self._ours():
             os.close(fd)

@@ -102,9 +102,7 @@ class Peers:
     def sweep(self, txn: WriteTxn) -> None:
         """Remove files whose session has no row. Under the write lock: none is being made."""
         names = os.listdir(self.directory)
-        for session in {
-            int(stem) for stem, _, _ in (name.partition(".") for name in names) if stem.isdigit()
-        }:
+        for session in {int(stem) for stem, _, _ in (name.partition(".") for name in names) if stem.isdigit()}:
             if session not in self.own and txn.session(session) is None:
                 self.unlink(session)
 

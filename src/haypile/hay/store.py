@@ -239,6 +239,11 @@ class Hay:
         for reader in list(self._readers):
             if reader.active and reader.thread == me:
                 reader.abandon()
+        if not self._spare_reads and not any(reader.spare and reader.active for reader in self._readers):
+            # It fell between ``read()`` and the ``with`` block.
+            spare = ReadTxn(self, spare=True)
+            self._readers = [reader for reader in self._readers if not reader.spare] + [spare]
+            self._spare_reads.append(spare)
         lock = self.lock
         if lock._is_owned():
             try:
@@ -415,7 +420,10 @@ class Exclusive:
             hay.in_exclusive = True
         except BaseException:
             if hay.lock._is_owned():
-                hay.lock.release()
+                try:
+                    hay.unlock_file()
+                finally:
+                    hay.lock.release()
             raise
 
     def __exit__(self, *_: object) -> None:
@@ -436,9 +444,7 @@ def _open_lock(path: Path, create: bool) -> int:
     except FileNotFoundError:
         raise UnusableDirectory(f"{path.parent} holds no store; connect once to make it") from None
     except OSError as error:
-        raise UnusableDirectory(
-            f"cannot open {path}: {error.strerror}; remove it, or its directory"
-        ) from error
+        raise UnusableDirectory(f"cannot open {path}: {error.strerror}; remove it, or its directory") from error
 
 
 def _nothing() -> None:
@@ -480,6 +486,4 @@ def _after_fork_in_child() -> None:
     _held_for_fork.clear()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -192,9 +192,7 @@ class WriteTxn(Writing):
             if value is not None and value[HELD_HEAD]:
                 self._drop_body(value[HELD_HEAD], _unpack_head(value, HELD_HEAD)[5])
 
-    def restore(
-        self, session: int, tag: int, *, flags: int | None = None, deliveries: int | None = None
-    ) -> Entry:
+    def restore(self, session: int, tag: int, *, flags: int | None = None, deliveries: int | None = None) -> Entry:
         """Put what ``session`` holds under ``tag`` back to its place in its queue.
 
         Raises ``KeyError`` when it holds nothing under that tag.

@@ -12,6 +12,7 @@ KeyboardInterrupt included, leaves neither lock nor transaction behind.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,7 +77,9 @@ class Writing(ReadTxn):
                 raise NestedTransaction("a write transaction of this thread is open already")
             try:
                 hay.lock_at_once()
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.EDEADLK:
+                    raise
                 hay.lock_file()
             self._version = self._body_id = 0
             if self._deltas:
