@@ -130,6 +130,13 @@ def test_a_store_of_an_earlier_boot_is_thrown_away(place: Path, monkeypatch: pyt
     new.close()
 
 
+def test_bytes_can_be_put_aside(hay: Hay, place: Path) -> None:
+    first, second = hay.set_aside("a/queue", b"foreign"), hay.set_aside("a/queue", b"bytes")
+    assert first.parent == place / "aside" and first.name.startswith("a%2Fqueue-")
+    assert (first.read_bytes(), second.read_bytes()) == (b"foreign", b"bytes")
+    assert first.stat().st_mode & 0o777 == 0o600
+
+
 def test_litter_of_killed_makers_is_swept(place: Path) -> None:
     make_private(place / ".hay.0123")
     (place / ".hay.0123" / "data.mdb").write_bytes(b"half")

@@ -1,6 +1,6 @@
 """Directories that are ours alone.
 
-Owns: the check that a state directory is safe to use, and its making.
+Owns: the check that a state directory is safe to use, its making, and files put aside for a human.
 Must not know: what lies in it.
 
 A directory that exists is used only if it is ours, is no symlink and is closed to others.
@@ -9,10 +9,12 @@ A directory that exists is used only if it is ours, is no symlink and is closed 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
+from urllib.parse import quote
 
-from haypile.hay.errors import UnusableDirectory
+from haypile.hay.errors import OutOfRoom, UnusableDirectory
 
 
 def check_private(path: Path, base: Path | None = None) -> os.stat_result:
@@ -62,3 +64,19 @@ def make_private(path: Path) -> None:
         raise UnusableDirectory(
             f"cannot make {path}: {error.strerror}; set HAYPILE_DIR to a directory you may write to"
         ) from error
+
+
+def write_aside(directory: Path, name: str, content: bytes) -> Path:
+    """Write ``content`` to a new file in ``directory``, its name random after ``name``.
+
+    Raises ``OutOfRoom`` when there is no room for it.
+    """
+    make_private(directory)
+    path = directory / f"{quote(name, safe='')[:100]}-{secrets.token_hex(8)}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb", buffering=0) as file:
+            file.write(content)
+    except OSError as error:
+        raise OutOfRoom(f"cannot put {len(content)} bytes aside in {directory}: {error.strerror}") from error
+    return path

@@ -58,10 +58,28 @@ def give_up(hay: Hay) -> None:
     hay.gates.alarm = 1
 
 
-def left(hay: Hay) -> int:
-    """Bytes that messages may still take, those that the store has free inside included."""
+def used(hay: Hay) -> int:
+    """Bytes that the store's data takes; it does not shrink."""
+    return os.stat(hay.directory / "hay" / "data.mdb").st_blocks * 512
+
+
+def free_outside(hay: Hay) -> int:
+    """Bytes left where the store lies."""
     state = os.statvfs(hay.directory)
-    return state.f_bavail * state.f_frsize + hay.free_inside()
+    return state.f_bavail * state.f_frsize
+
+
+def free_inside(hay: Hay) -> int:
+    """Bytes of the store's file that hold nothing and will be used again."""
+    with hay.read() as txn:
+        trees, pages = hay.tree_stats(txn)
+    live = sum(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"] for tree in trees)
+    return max(0, pages - live) * trees[0]["psize"]
+
+
+def left(hay: Hay) -> int:
+    """Bytes that messages may still take."""
+    return free_outside(hay) + free_inside(hay)
 
 
 def low_mark(hay: Hay) -> int:

@@ -21,7 +21,6 @@ without fsync its pages cannot be trusted after a power cut.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -33,7 +32,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import lmdb
 
@@ -42,15 +40,14 @@ from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_e
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
-from haypile.hay.places import check_private, make_private
+from haypile.hay.locking import Exclusive, open_lock, wait_for
+from haypile.hay.places import check_private, make_private, write_aside
 from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
 from haypile.hay.txn import WriteTxn
 
 LOGGER = logging.getLogger("haypile")
 
-#: Seconds between tries when the kernel takes two waiting threads of one process for a deadlock.
-DEADLOCK_PAUSE = 0.0005
 #: Seconds a fork waits for other threads' reads to end.
 FORK_PATIENCE = 0.5
 
@@ -84,7 +81,7 @@ class Hay:
         self.db_body: Any = None
         self.lock: Any = threading.RLock()
         self.gates: Gates
-        self._lock_fd = _open_lock(directory / "lock", create)
+        self._lock_fd = open_lock(directory / "lock", create)
         self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX)
         self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_UN)
         self.peers = Peers(directory / "sessions")
@@ -217,16 +214,11 @@ class Hay:
             return txn.count(queue)[0]
 
     def set_aside(self, name: str, record: bytes) -> Path:
-        """Keep bytes that are no record in a file of their own, for a human; where they are."""
-        place = self.directory / "aside"
-        make_private(place)
-        path = place / f"{quote(name, safe='')[:100]}-{secrets.token_hex(8)}"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, record)
-        finally:
-            os.close(fd)
-        return path
+        """Keep bytes that are no record in a file of their own, for a human; where they are.
+
+        Raises ``OutOfRoom`` when there is no room for it.
+        """
+        return write_aside(self.directory / "aside", name, record)
 
     def let_go(self) -> None:
         """After an exception of a signal handler (Ctrl-C): end what this thread has left open.
@@ -271,38 +263,16 @@ class Hay:
         if self._budget < 0:
             self._budget = room.budget(self)
 
-    def free_bytes(self) -> int:
-        """Room left where the store lies, bytes."""
-        state = os.statvfs(self.directory)
-        return state.f_bavail * state.f_frsize
-
-    def free_inside(self) -> int:
-        """Bytes of the store's file that hold nothing and will be used again."""
-        with self.read() as txn:
-            stats: list[dict[str, int]] = [self._env.stat()]
-            stats += [txn.tree_stat(tree) for tree in (self.db_rows, self.db_log, self.db_body)]
-            pages = int(self._env.info()["last_pgno"]) + 1
-        live = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
-        return max(0, pages - live) * stats[0]["psize"]
-
-    def used_bytes(self) -> int:
-        """What the store's data takes, bytes (it does not shrink)."""
-        return os.stat(self.directory / "hay" / "data.mdb").st_blocks * 512
-
     # -- for the other modules of this package --------------------------------------------------
 
     def lock_file(self) -> None:
-        """Wait for the file lock."""
-        while True:
-            try:
-                self.lock_at_once()
-                return
-            except OSError as error:
-                # Threads of two processes that wait for two vhosts' locks crosswise look like a
-                # deadlock to the kernel, which thinks of processes: it is none.
-                if error.errno != errno.EDEADLK:
-                    raise
-                time.sleep(DEADLOCK_PAUSE)
+        """Wait for the file lock, patiently."""
+        wait_for(self.lock_at_once)
+
+    def tree_stats(self, txn: ReadTxn) -> tuple[list[dict[str, int]], int]:
+        """LMDB's page counts of each tree, and the number of pages of the file."""
+        trees = [txn.tree_stat(tree) for tree in (self.db_rows, self.db_log, self.db_body)]
+        return [self._env.stat(), *trees], int(self._env.info()["last_pgno"]) + 1
 
     @property
     def holds_file(self) -> bool:
@@ -362,7 +332,7 @@ class Hay:
 
     def refuse(self, error: lmdb.Error) -> None:
         """After a rollback: raise what ``error`` means to users of the store, if it means anything."""
-        if means_no_room(error, self.free_bytes()):
+        if means_no_room(error, room.free_outside(self)):
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
             room.give_up(self)
@@ -398,53 +368,6 @@ class Hay:
         self._renew_transactions()
         self._close_env()
         self.peers.after_fork_in_child()
-
-
-class Exclusive:
-    """See ``Hay.exclusive``. No generator: a forgotten one would unlock when it is collected."""
-
-    __slots__ = ("_hay", "_nested")
-
-    def __init__(self, hay: Hay) -> None:
-        self._hay = hay
-        self._nested = False
-
-    def __enter__(self) -> None:
-        hay = self._hay
-        self._nested = hay.lock._is_owned() and hay.holds_file
-        if self._nested:
-            return
-        try:
-            hay.lock.acquire()
-            hay.lock_file()
-            hay.in_exclusive = True
-        except BaseException:
-            if hay.lock._is_owned():
-                try:
-                    hay.unlock_file()
-                finally:
-                    hay.lock.release()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        if self._nested:
-            return
-        hay = self._hay
-        hay.in_exclusive = False
-        try:
-            hay.unlock_file()
-        finally:
-            hay.lock.release()
-
-
-def _open_lock(path: Path, create: bool) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags | os.O_CREAT if create else flags, 0o600)
-    except FileNotFoundError:
-        raise UnusableDirectory(f"{path.parent} holds no store; connect once to make it") from None
-    except OSError as error:
-        raise UnusableDirectory(f"cannot open {path}: {error.strerror}; remove it, or its directory") from error
 
 
 def _nothing() -> None:

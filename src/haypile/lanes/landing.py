@@ -15,8 +15,12 @@ word   meaning
 =====  ==================================================================================
 0      batch: the number of the transaction that moves the record into the store; 0: held
 1      owner: what the record belongs to (the broker's queue id), written before receiving
-7      length of the record, written after receiving; 0: not yet
+7      length of the record, written after receiving; 0, or more than a slot has: not yet
 =====  ==================================================================================
+
+Some kernel queues write a word of their own just before the record (``Lane.lead``): into word 7,
+before the record itself. What they write there exceeds every length (``lanes.sysv.TYPE``), and is no
+part of the test whether a slot is occupied.
 
 Invariants: the file's blocks exist before anything is received (the kernel dequeues first and
 copies then; a copy that fails loses the record) and it never shrinks. A slot is occupied when any of
@@ -71,11 +75,16 @@ class Landing:
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._starts = [_HEADER + slot * stride + PREFIX_BYTES for slot in range(slots)]
         self._prefixes = [(at - PREFIX_BYTES) // 8 for at in self._starts]
-        self._addresses = [c_void_p(start + at) for at in self._starts]
+        self._start = start
+        #: Where to receive, for lanes that write so many bytes before the record.
+        self._addresses = {0: self._receivers(0)}
         self._free = list(range(slots - 1, -1, -1))
         #: Slots whose receiving was cut short by a signal handler's exception after the record came.
         #: ``take`` gives them out first; whoever leaves for good looks here.
         self.late: list[int] = []
+
+    def _receivers(self, lead: int) -> list[c_void_p]:
+        return [c_void_p(self._start + at - lead) for at in self._starts]
 
     @classmethod
     def create(cls, path: Path, slots: int = 128, slot_bytes: int = 8192) -> Landing:
@@ -123,12 +132,15 @@ class Landing:
                     self.late.remove(slot)
                     self.mark(slot, batch)
                     return slot
+        addresses = self._addresses.get(lane.lead)
+        if addresses is None:
+            addresses = self._addresses[lane.lead] = self._receivers(lane.lead)
         slot = self._free.pop()
         words, prefix = self._words, self._prefixes[slot]
         words[prefix] = batch
         words[prefix + 1] = owner
         try:
-            length = lane.receive_into(self._addresses[slot])
+            length = lane.receive_into(addresses[slot])
             if length < 0:
                 self._free.append(slot)
                 return None
@@ -148,7 +160,7 @@ class Landing:
 
     def address(self, slot: int) -> c_void_p:
         """Where the record of ``slot`` lies in memory."""
-        return self._addresses[slot]
+        return self._addresses[0][slot]
 
     def record(self, slot: int) -> bytes:
         """The record in ``slot``; b"" for a token.
@@ -157,8 +169,8 @@ class Landing:
         """
         start = self._starts[slot]
         length = self._words[self._prefixes[slot] + 7]
-        if not length and any(self._bytes[start : start + _MARK_BYTES]):
-            length = self.slot_bytes
+        if not 0 < length <= self.slot_bytes:
+            length = self.slot_bytes if any(self._bytes[start : start + _MARK_BYTES]) else 0
         return self._map[start : start + length]
 
     def view(self, slot: int, length: int) -> bytes:
@@ -187,7 +199,7 @@ class Landing:
 
     def close(self) -> None:
         """Let go of the memory; the file stays."""
-        self._addresses = []
+        self._addresses = {}
         self._words.release()
         self._bytes.release()
         self._map.close()
@@ -212,7 +224,9 @@ class Landing:
                 data = os.pread(fd, stride, _HEADER + slot * stride)
                 if any(data[PREFIX_BYTES : PREFIX_BYTES + _MARK_BYTES]):
                     words = memoryview(data)[:PREFIX_BYTES].cast("Q")
-                    length = words[_LENGTH] or slot_bytes
+                    length = words[_LENGTH]
+                    if not 0 < length <= slot_bytes:
+                        length = slot_bytes
                     record = data[PREFIX_BYTES : PREFIX_BYTES + length]
                     yield Landed(slot, words[_BATCH], record, words[_OWNER])
         finally:

@@ -29,6 +29,10 @@ class Lane(Protocol):
         descriptor, and a bell must be rung instead."""
 
     @property
+    def lead(self) -> int:
+        """Bytes that ``receive_into`` writes before the address it is given."""
+
+    @property
     def maxmsg(self) -> int:
         """Records it holds."""
 
@@ -48,17 +52,27 @@ class Lane(Protocol):
     def receive_into(self, address: c_void_p) -> int:
         """Receive straight into memory of at least ``msgsize`` bytes, which is there for certain.
 
-        Returns the record's length (0: a token), -1 when the lane is empty. Raises ``LaneGone``.
+        ``address`` is ``lead`` bytes before the place where the record goes. Returns the record's length (0: a token), -1 when the lane is empty. Raises ``LaneGone``.
         """
 
     def depth(self) -> int:
         """Records and tokens in it. Raises ``LaneGone``."""
 
+    def seal(self) -> None:
+        """Nothing is sent any more (``send`` says full), where removal would take what is sent with it.
+
+        For a lane about to be drained and removed. Raises ``LaneGone``.
+        """
+
+    def unseal(self) -> None:
+        """It stays after all. Raises ``LaneGone``."""
+
     def close(self) -> None:
         """Give the handle back; what is in the lane stays. Idempotent."""
 
     def unlink(self) -> None:
-        """Remove its name: nobody can open it any more, handles that are open go on. Idempotent."""
+        """Remove its name: nobody can open it any more. Handles that are open go on, where the kernel
+        has names for queues. Idempotent."""
 
 
 class Lanes(Protocol):

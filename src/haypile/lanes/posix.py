@@ -53,6 +53,8 @@ class PosixLane:
 
     __slots__ = ("_mqd", "_queue", "_receive", "_send", "_size", "fd", "maxmsg", "msgsize", "name")
 
+    lead = 0
+
     def __init__(self, queue: Any) -> None:
         queue.block = False
         self._queue = queue
@@ -126,6 +128,12 @@ class PosixLane:
         except Exception as error:
             raise LaneGone(f"{self.name}: {error}") from error
         return depth
+
+    def seal(self) -> None:
+        """See ``Lane.seal``: who holds a descriptor reaches the queue after ``unlink``, too."""
+
+    def unseal(self) -> None:
+        """See ``Lane.unseal``."""
 
     def close(self) -> None:
         """See ``Lane.close``."""

@@ -1,0 +1,92 @@
+"""The file lock that all processes of a vhost share.
+
+Owns: the file ``lock``, waiting for it, and holding it without a transaction.
+Must not know: what it protects.
+
+It is a ``lockf`` lock: the kernel drops it when its process ends, and a forked child has none. Between
+the threads of a process ``Hay.lock`` decides first, since all of them count as one owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haypile.hay.errors import UnusableDirectory
+
+if TYPE_CHECKING:
+    from haypile.hay.store import Hay
+
+#: Seconds between tries when the kernel takes two waiting threads of one process for a deadlock.
+DEADLOCK_PAUSE = 0.0005
+
+
+def open_lock(path: Path, create: bool) -> int:
+    """The lock file at ``path``, opened once per process: closing any descriptor of it drops the lock.
+
+    Raises ``UnusableDirectory`` when it cannot be opened, or is not there and not to be made.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags | os.O_CREAT if create else flags, 0o600)
+    except FileNotFoundError:
+        raise UnusableDirectory(f"{path.parent} holds no store; connect once to make it") from None
+    except OSError as error:
+        raise UnusableDirectory(f"cannot open {path}: {error.strerror}; remove it, or its directory") from error
+
+
+def wait_for(lock: Callable[[], None]) -> None:
+    """Take ``lock`` in spite of false alarms.
+
+    Threads of two processes that wait for two vhosts' locks crosswise look like a deadlock to the
+    kernel, which thinks of processes: it is none.
+    """
+    while True:
+        try:
+            lock()
+            return
+        except OSError as error:
+            if error.errno != errno.EDEADLK:
+                raise
+            time.sleep(DEADLOCK_PAUSE)
+
+
+class Exclusive:
+    """See ``Hay.exclusive``. No generator: a forgotten one would unlock when it is collected."""
+
+    __slots__ = ("_hay", "_nested")
+
+    def __init__(self, hay: Hay) -> None:
+        self._hay = hay
+        self._nested = False
+
+    def __enter__(self) -> None:
+        hay = self._hay
+        self._nested = hay.lock._is_owned() and hay.holds_file
+        if self._nested:
+            return
+        try:
+            hay.lock.acquire()
+            hay.lock_file()
+            hay.in_exclusive = True
+        except BaseException:
+            if hay.lock._is_owned():
+                try:
+                    hay.unlock_file()
+                finally:
+                    hay.lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._nested:
+            return
+        hay = self._hay
+        hay.in_exclusive = False
+        try:
+            hay.unlock_file()
+        finally:
+            hay.lock.release()
