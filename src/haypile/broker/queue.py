@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Words of the queue's slot that the broker uses, beside those of ``gates``.
 EXPIRING, UNUSED_UNTIL = 4, 5
 TOKEN = b""
+#: What stands for the gate page once a session is over.
+NOTHING = memoryview(bytes(8)).cast("Q")
 #: After a vain wait for room in a lane, so many overflows go to the hay without a wait.
 IN_VAIN = 16
 
@@ -100,6 +102,11 @@ class QueueHandle:
     def changing(self) -> bool:
         """Whether the lane is on its way out (under the write lock: whoever retired it was killed)."""
         return bool(self.words[self.base + GENERATION] & 1)
+
+    def leave(self) -> None:
+        """The session is over: let go of the lane and of the gate page."""
+        self.close_lane()
+        self.words = NOTHING
 
     def begin_change(self) -> None:
         """The queue's lane is on its way out: nobody sends into it any more. Under the write lock."""

@@ -27,7 +27,7 @@ from haypile.broker.errors import AMQPError
 from haypile.broker.holdings import ROW, Holdings, Moving
 from haypile.broker.ports import Outbox, VhostTarget
 from haypile.broker.publisher import Publisher
-from haypile.broker.queue import QueueHandle
+from haypile.broker.queue import NOTHING, QueueHandle
 from haypile.broker.source import Source
 from haypile.broker.vhost import Vhost
 from haypile.hay.sessions import SessionFile, dead_sessions, ring
@@ -183,7 +183,8 @@ class Session:
             recovery.leave(self)
         finally:
             for handle in self.handles.values():
-                handle.close_lane()
+                handle.leave()
+            self.publisher.words = NOTHING
             self.holdings.close()
             self.file.close()
             self.vhost.leave()
