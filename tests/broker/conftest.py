@@ -47,9 +47,7 @@ class Desk:
 
     def queue(self, name: str = "", *, session: int = 1, **fields: Any) -> Queue:
         """queue.declare."""
-        queue: Queue = self.do(
-            declare.queue_declare, spec.Queue.Declare(queue=name, **fields), session=session
-        )
+        queue: Queue = self.do(declare.queue_declare, spec.Queue.Declare(queue=name, **fields), session=session)
         return queue
 
     def exchange(self, name: str, kind: str = "direct", **fields: Any) -> None:
@@ -72,18 +70,14 @@ class Desk:
             spec.Exchange.Bind(source=source, destination=destination, routing_key=key, arguments=arguments),
         )
 
-    def unbind(
-        self, exchange: str, queue: str, key: str = "", arguments: dict[str, Any] | None = None
-    ) -> None:
+    def unbind(self, exchange: str, queue: str, key: str = "", arguments: dict[str, Any] | None = None) -> None:
         """queue.unbind."""
         self.do(
             declare.queue_unbind,
             spec.Queue.Unbind(exchange=exchange, queue=queue, routing_key=key, arguments=arguments),
         )
 
-    def routed(
-        self, exchange: str, key: str = "", headers: dict[str, Any] | None = None, *more: str
-    ) -> list[str]:
+    def routed(self, exchange: str, key: str = "", headers: dict[str, Any] | None = None, *more: str) -> list[str]:
         """Names of the queues a message reaches."""
         return [queue.name for queue in self.topology.route(exchange, key, headers, more).queues]
 

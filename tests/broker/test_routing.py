@@ -98,9 +98,7 @@ def test_many_hashes_cost_little(desk: Desk) -> None:
         ({"a": [1, "x"]}, {"a": ["x", 1]}, False),
     ],
 )
-def test_headers(
-    desk: Desk, arguments: dict[str, Any], headers: dict[str, Any] | None, matches: bool
-) -> None:
+def test_headers(desk: Desk, arguments: dict[str, Any], headers: dict[str, Any] | None, matches: bool) -> None:
     desk.queue("q")
     desk.bind("amq.headers", "q", "", arguments)
     assert desk.routed("amq.headers", "", headers) == (["q"] if matches else [])

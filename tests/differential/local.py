@@ -80,9 +80,7 @@ class Local:
                 self.session.on_ready(fd)
             self.session.before_sleep()
 
-    def call(
-        self, method: Any, properties: BasicProperties | None = None, body: bytes = b""
-    ) -> tuple[Any, ...]:
+    def call(self, method: Any, properties: BasicProperties | None = None, body: bytes = b"") -> tuple[Any, ...]:
         """As ``Oracle.call``."""
         self.box.methods.clear()
         self.session.handle(1, method, properties, body)

@@ -43,8 +43,7 @@ def report(replies: list[Any]) -> tuple[Any, ...]:
         scope = "channel" if isinstance(last, spec.Channel.Close) else "connection"
         return ("closed", scope, last.reply_code, last.reply_text, last.class_id, last.method_id)
     return tuple(
-        (reply.NAME, {key: value for key, value in vars(reply).items() if not key.startswith("_")})
-        for reply in replies
+        (reply.NAME, {key: value for key, value in vars(reply).items() if not key.startswith("_")}) for reply in replies
     )
 
 
@@ -101,9 +100,7 @@ class Oracle:
     def turn(self) -> None:
         """Nothing of a RabbitMQ waits for us."""
 
-    def send(
-        self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b""
-    ) -> None:
+    def send(self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b"") -> None:
         """Send a method, with content where it carries some."""
         pieces = [frame.Method(channel, method).marshal()]
         if properties is not None:
@@ -126,9 +123,7 @@ class Oracle:
             if isinstance(found, frame.Method):
                 return found.method
 
-    def call(
-        self, method: Any, properties: BasicProperties | None = None, body: bytes = b""
-    ) -> tuple[Any, ...]:
+    def call(self, method: Any, properties: BasicProperties | None = None, body: bytes = b"") -> tuple[Any, ...]:
         """Send ``method`` on channel 1; what came back (``report``).
 
         After a close, channel or connection are opened again.

@@ -1,7 +1,8 @@
 """Runs scenarios on a RabbitMQ or on haypile, and writes down what came back.
 
-``python -m tests.texts.running amqp://guest:guest@127.0.0.1/VHOST`` runs all of them on an empty
-vhost of a RabbitMQ and writes the record that tests/texts/test_texts.py compares haypile with.
+``python -m tests.texts.running amqp://guest:guest@127.0.0.1/VHOST NAME…`` runs scenarios (all of
+them without names) on an empty vhost of a RabbitMQ and writes down in the record that
+tests/texts/test_texts.py compares haypile with.
 """
 
 from __future__ import annotations
@@ -73,25 +74,24 @@ def plain(reply: Any, vhost: str) -> Any:
     return json.loads(text)
 
 
-def main(url: str) -> None:
+def main(url: str, names: list[str]) -> None:
     """Write the record."""
     from tests.differential.oracle import Oracle
 
     def connect() -> Client:
         return Oracle.at(url)
 
-    record = {}
-    for name, steps in SCENARIOS.items():
-        record[name] = run(steps, connect, Oracle.vhost_of(url))
-        print(name, len(steps))
+    known = json.loads(RECORD.read_text())
+    for name in names or SCENARIOS:
+        known[name] = run(SCENARIOS[name], connect, Oracle.vhost_of(url))
+        print(name, len(known[name]))
+    record = {name: known[name] for name in SCENARIOS if name in known}
     lines = (
-        f"{json.dumps(name)}: [\n"
-        + ",\n".join(json.dumps(reply, ensure_ascii=False) for reply in replies)
-        + "\n]"
+        f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(reply, ensure_ascii=False) for reply in replies) + "\n]"
         for name, replies in record.items()
     )
     RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2:])

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from tests.texts.basic import BASIC
 from tests.texts.exchanges import EXCHANGES
+from tests.texts.plugins import PLUGINS
 from tests.texts.queues import QUEUES
 from tests.texts.routing import ROUTING
 
-SCENARIOS = {**EXCHANGES, **QUEUES, **BASIC, **ROUTING}
+#: With every RabbitMQ, and with one that has the plugins rabbitmq_consistent_hash_exchange,
+#: rabbitmq_random_exchange and rabbitmq_recent_history_exchange.
+PLAIN = {**EXCHANGES, **QUEUES, **BASIC, **ROUTING}
+SCENARIOS = {**PLAIN, **PLUGINS}

@@ -16,7 +16,7 @@ from tests.differential.local import Local
 from tests.differential.oracle import Oracle
 from tests.support.rabbitmq import Broker
 from tests.texts.running import RECORD, run
-from tests.texts.scenarios import SCENARIOS
+from tests.texts.scenarios import PLAIN, SCENARIOS
 
 RABBITMQ: dict[str, list[Any]] = json.loads(RECORD.read_text())
 
@@ -39,6 +39,10 @@ PENDING = {
     "quorum queues": "consuming with a global prefetch limit: 540 (texts.global_qos)",
     "publishing": "an internal exchange is refused before properties are looked at; delivery_mode 7",
     "channels": "methods only a server sends are 503 (unimplemented method); access.request",
+    "consistent hash arguments": "as above",
+    "consistent hash by message_id": "publishing does not give the properties to Topology.route",
+    "consistent hash by correlation_id": "as above",
+    "consistent hash by timestamp": "as above",
     "reply-to": "declaring amq.rabbitmq.reply-to",
 }
 
@@ -60,7 +64,7 @@ def test_haypile_answers_as_rabbitmq_did(name: str, place: Path) -> None:
     compare(name, run(SCENARIOS[name], lambda: Local(place / "vhost"), "/"))
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_record_is_true(name: str, rabbitmq_broker: Broker) -> None:
     url = rabbitmq_broker.vhost_url(rabbitmq_broker.fresh_vhost())
     compare(name, run(SCENARIOS[name], lambda: Oracle.at(url), Oracle.vhost_of(url)))

@@ -348,7 +348,7 @@ MISSING = _Missing()
 def plain(value: Any) -> str:
     """A value in an "inequivalent arg" text."""
     if isinstance(value, bytes):
-        value = value.decode("latin-1")
+        value = terms.as_text(value)
     return f"'{value}'" if isinstance(value, str) else f"'{show(term(value))}'"
 
 

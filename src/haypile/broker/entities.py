@@ -100,3 +100,8 @@ class Route(NamedTuple):
     #: Whether it holds for every message with this exchange and key until ``Topology.epoch`` moves.
     #: Else it holds for this one message (headers, CC, chance).
     lasting: bool
+    #: Exchanges that hold the message back, with milliseconds (x-delayed-message): when the time is
+    #: over, ``Topology.forward`` from there, with ``x-delay`` made negative.
+    delays: tuple[tuple[str, int], ...] = ()
+    #: Exchanges that keep the message for later bindings (x-recent-history), and how many they keep.
+    histories: tuple[tuple[str, int], ...] = ()

@@ -43,19 +43,18 @@ class AMQPError(Exception):
     def reply_text(self) -> str | bytes:
         """``NAME - explanation``, cut to a short string as RabbitMQ cuts it: between octets.
 
-        Where that cuts a character in two, pika hands the octets to the application.
+        Where that is not UTF-8 (a character cut in two, octets that never were), pika hands the
+        octets to the application.
         """
         if not self.explanation:
             return self.name
-        text = f"{self.name} - {self.explanation}"
-        encoded = text.encode()
+        encoded = f"{self.name} - {self.explanation}".encode(errors="surrogateescape")
         if len(encoded) > LONGEST_REPLY_TEXT:
             encoded = encoded[:252] + b"..."
-            try:
-                return encoded.decode()
-            except UnicodeDecodeError:
-                return encoded
-        return text
+        try:
+            return encoded.decode()
+        except UnicodeDecodeError:
+            return encoded
 
     def __str__(self) -> str:
         return f"({self.reply_code}, {self.reply_text!r})"

@@ -15,15 +15,68 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from pika.spec import BasicProperties
+
 from haypile.broker import texts
 from haypile.broker.entities import Exchange, Queue, Route
 from haypile.broker.errors import AccessRefused, NotFound
+from haypile.broker.exchanges.base import Message
 from haypile.broker.message import encode_prefix
 
 #: Routes remembered per exchange; beyond it the exchange's cache starts anew.
 ROUTES_KEPT = 16_384
 
 Headers = dict[str, Any]
+
+
+class Walk:
+    """One message's way through exchanges: each is visited once."""
+
+    __slots__ = ("by_key", "delays", "exchanges", "found", "histories", "keys", "message")
+
+    def __init__(self, exchanges: dict[str, Exchange], keys: tuple[str, ...], message: Message) -> None:
+        self.exchanges = exchanges
+        self.keys = keys
+        self.message = message
+        #: Names of the queues reached.
+        self.found: set[str] = set()
+        #: Whether keys alone decided.
+        self.by_key = True
+        self.delays: list[tuple[str, int]] = []
+        self.histories: list[tuple[str, int]] = []
+
+    def go(self, start: Exchange) -> None:
+        """Visit ``start`` and whatever it leads to."""
+        pending, seen = [start], {start.name}
+        while pending:
+            for name in self._visit(pending.pop()):
+                if name not in seen:
+                    seen.add(name)
+                    following = self.exchanges.get(name)
+                    if following is not None:
+                        pending.append(following)
+
+    def _visit(self, exchange: Exchange) -> list[str]:
+        """Take the queues it leads to; returns the exchanges."""
+        router = exchange.router
+        self.by_key = self.by_key and router.by_key
+        if router.history:
+            self.histories.append((exchange.name, router.history))
+        onward: list[str] = []
+        matched = False
+        delay = router.delay(self.message)
+        if delay:
+            self.delays.append((exchange.name, delay))
+        else:
+            for is_queue, name in router.match(self.keys, self.message):
+                matched = True
+                if is_queue:
+                    self.found.add(name)
+                else:
+                    onward.append(name)
+        if not matched and exchange.alternate is not None:
+            onward.append(exchange.alternate)
+        return onward
 
 
 class Routes:
@@ -45,12 +98,18 @@ class Routes:
     # -- finding --------------------------------------------------------------------------------
 
     def route(
-        self, exchange: str, routing_key: str, headers: Headers | None = None, more_keys: Sequence[str] = ()
+        self,
+        exchange: str,
+        routing_key: str,
+        headers: Headers | None = None,
+        more_keys: Sequence[str] = (),
+        properties: BasicProperties | None = None,
     ) -> Route:
-        """Where a message published to ``exchange`` goes; ``more_keys`` are those of CC and BCC.
+        """Where a message published to ``exchange`` goes.
 
-        Raises NotFound (404) when there is no such exchange, AccessRefused (403) when it is
-        internal.
+        ``more_keys`` are those of CC and BCC. ``properties`` matter only to a consistent hash
+        exchange that hashes one of them. Raises NotFound (404) when there is no such exchange,
+        AccessRefused (403) when it is internal.
         """
         if not more_keys:
             known = self._known.get(exchange)
@@ -63,64 +122,50 @@ class Routes:
             raise NotFound(texts.missing(texts.exchange(exchange, self._vhost)))
         if found.internal:
             raise AccessRefused(texts.internal_exchange(texts.exchange(exchange, self._vhost)))
-        return self._find(found, routing_key, headers, more_keys)
+        return self._find(found, (routing_key, *more_keys), Message(headers, properties))
 
     def forward(
-        self, exchange: str, routing_key: str, headers: Headers | None = None, more_keys: Sequence[str] = ()
+        self,
+        exchange: str,
+        routing_key: str,
+        headers: Headers | None = None,
+        more_keys: Sequence[str] = (),
+        properties: BasicProperties | None = None,
     ) -> Route | None:
         """As ``route``, for the broker itself (dead letters): internal exchanges too.
 
         None when there is no such exchange.
         """
         found = self._exchanges.get(exchange)
-        return None if found is None else self._find(found, routing_key, headers, more_keys)
+        if found is None:
+            return None
+        return self._find(found, (routing_key, *more_keys), Message(headers, properties))
 
-    def _find(self, exchange: Exchange, key: str, headers: Headers | None, more_keys: Sequence[str]) -> Route:
+    def _find(self, exchange: Exchange, keys: tuple[str, ...], message: Message) -> Route:
         name = exchange.name
         with self._lock:
-            keys = (key, *more_keys)
-            found, by_key = self._walk(exchange, keys, headers) if name else (set(keys), True)
+            walk = Walk(self._exchanges, keys, message)
+            if name:
+                walk.go(exchange)
+            else:
+                walk.found.update(keys)
             queues = self._queues
             # An internal exchange's routes are not kept: the warm path does not ask who publishes.
-            lasting = by_key and not more_keys and not exchange.internal
+            lasting = walk.by_key and len(keys) == 1 and not exchange.internal
             route = Route(
-                tuple(queues[queue] for queue in sorted(found) if queue in queues),
-                encode_prefix(name, key),
+                tuple(queues[queue] for queue in sorted(walk.found) if queue in queues),
+                encode_prefix(name, keys[0]),
                 lasting,
+                tuple(walk.delays),
+                tuple(walk.histories),
             )
             if lasting:
                 known = self._known.setdefault(name, {})
                 if len(known) >= ROUTES_KEPT:
                     known = self._known[name] = {}
                     self.epoch += 1
-                known[key] = route
+                known[keys[0]] = route
             return route
-
-    def _walk(self, start: Exchange, keys: Sequence[str], headers: Headers | None) -> tuple[set[str], bool]:
-        """Names of the queues reached, each exchange visited once, and whether keys alone decided."""
-        found: set[str] = set()
-        by_key = True
-        pending, seen = [start], {start.name}
-        while pending:
-            exchange = pending.pop()
-            by_key = by_key and exchange.router.by_key
-            onward: list[str] = []
-            matched = False
-            for is_queue, name in exchange.router.match(keys, headers):
-                matched = True
-                if is_queue:
-                    found.add(name)
-                else:
-                    onward.append(name)
-            if not matched and exchange.alternate is not None:
-                onward.append(exchange.alternate)
-            for name in onward:
-                if name not in seen:
-                    seen.add(name)
-                    following = self._exchanges.get(name)
-                    if following is not None:
-                        pending.append(following)
-        return found, by_key
 
     # -- forgetting -----------------------------------------------------------------------------
 

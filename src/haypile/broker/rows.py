@@ -28,6 +28,7 @@ _CONSUMER_KEY = struct.Struct(">cIIH")
 _CONSUMER = struct.Struct(">QqHB")
 _LANE = struct.Struct(">HI")
 _ID = struct.Struct(">cI")
+_SINCE = struct.Struct(">Q")
 _HOLDER = struct.Struct(">IH")
 
 ConsumerKey = tuple[int, int, str]
@@ -50,6 +51,8 @@ class Binding:
     arguments: dict[str, Any] = field(hash=False, compare=False)
     #: The row's key: equal for equal bindings, arguments included.
     id: bytes
+    #: Grows with every binding of the vhost: the order they came in.
+    since: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,7 @@ def exchange_key(name: str) -> bytes:
 def encode_exchange(row: ExchangeRow) -> bytes:
     """Value of an exchange's row."""
     flags = (
-        (DURABLE if row.durable else 0)
-        | (AUTO_DELETE if row.auto_delete else 0)
-        | (INTERNAL if row.internal else 0)
+        (DURABLE if row.durable else 0) | (AUTO_DELETE if row.auto_delete else 0) | (INTERNAL if row.internal else 0)
     )
     return bytes((flags,)) + _short(row.type) + encode_table(row.arguments)
 
@@ -222,17 +223,20 @@ def _binding_value(source: str, destination: Destination, key: str, arguments: d
     )
 
 
-def encode_binding(binding: Binding) -> bytes:
-    """Value of a binding's row; its key is ``binding.id``."""
-    return _binding_value(binding.source, binding.destination, binding.key, binding.arguments)
+def encode_binding(binding: Binding, since: int) -> bytes:
+    """Value of a binding's row; its key is ``binding.id``. The values sort by ``since``."""
+    return _SINCE.pack(since) + _binding_value(binding.source, binding.destination, binding.key, binding.arguments)
 
 
 def decode_binding(key: bytes, value: bytes) -> Binding:
     """The binding in a row."""
-    source, end = _read_short(value, 1)
+    (since,) = _SINCE.unpack_from(value)
+    at = _SINCE.size
+    source, end = _read_short(value, at + 1)
     name, end = _read_short(value, end)
     routing_key, end = _read_short(value, end)
-    return Binding(source, Destination(value[:1] == b"q", name), routing_key, decode_table(value, end), key)
+    destination = Destination(value[at : at + 1] == b"q", name)
+    return Binding(source, destination, routing_key, decode_table(value, end), key, since)
 
 
 # -- consumers, lanes -------------------------------------------------------------------------
@@ -251,9 +255,7 @@ def split_consumer_key(key: bytes) -> tuple[int, ConsumerKey]:
 
 def encode_consumer(row: ConsumerRow) -> bytes:
     """Value of a consumer's row."""
-    flags = (
-        (NO_ACK if row.no_ack else 0) | (EXCLUSIVE if row.exclusive else 0) | (BLOCKED if row.blocked else 0)
-    )
+    flags = (NO_ACK if row.no_ack else 0) | (EXCLUSIVE if row.exclusive else 0) | (BLOCKED if row.blocked else 0)
     return _CONSUMER.pack(row.since, row.priority, row.prefetch, flags) + encode_table(row.arguments)
 
 

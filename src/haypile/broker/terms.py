@@ -46,9 +46,7 @@ TRUE = Atom("true")
 FALSE = Atom("false")
 
 #: RabbitMQ's names of the integer types (INTEGER_ARG_TYPES in rabbit.hrl).
-INTEGER_TYPES = frozenset(
-    ("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint")
-)
+INTEGER_TYPES = frozenset(("byte", "short", "signedint", "long", "unsignedbyte", "unsignedshort", "unsignedint"))
 
 
 def type_name(value: Any) -> str:
@@ -112,6 +110,11 @@ def _scaled(value: Decimal) -> Scaled:
     return Scaled(0, int(value))
 
 
+def as_text(octets: bytes) -> str:
+    """Octets as part of an error text, which carries them unchanged (``AMQPError.reply_text``)."""
+    return octets.decode(errors="surrogateescape")
+
+
 def show(shown: Term) -> str:
     """``shown`` as Erlang's ``~p`` prints it on a wide page."""
     if isinstance(shown, bytes):
@@ -134,9 +137,8 @@ def _show_tuple(item: tuple[Any, ...]) -> str:
 def _show_binary(octets: bytes) -> str:
     if not octets:
         return "<<>>"
-    text = octets.decode("latin-1")
     if all(32 <= code < 127 or code >= 160 or code in _ESCAPES for code in octets):
-        return '<<"' + "".join(_ESCAPES.get(ord(char), char) for char in text) + '">>'
+        return '<<"' + "".join(_ESCAPES.get(ord(char), char) for char in as_text(octets)) + '">>'
     return "<<" + ",".join(map(str, octets)) + ">>"
 
 

@@ -164,7 +164,11 @@ class Topology:
             for key in [key for key in changed if key[:1] == kind]:
                 self._apply(key, None)
         for kind in _TAKE_IN:
-            for key in [key for key in fresh if key in come and key[:1] == kind]:
+            keys = [key for key in fresh if key in come and key[:1] == kind]
+            if kind == rows.BINDING:
+                # As they came: some exchange types care.
+                keys.sort(key=fresh.__getitem__)
+            for key in keys:
                 queue = deleted.pop(rows.decode_queue(fresh[key]).id, None) if kind == rows.QUEUE else None
                 if queue is not None:
                     self._rows[key] = fresh[key]

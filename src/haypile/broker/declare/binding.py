@@ -84,11 +84,11 @@ def _bind(
         what = ctx.queue_text if destination.is_queue else ctx.exchange_text
         raise NotFound(texts.missing(what(destination.name)))
     binding = rows.make_binding(source, destination, key or "", arguments or {})
-    exchange.router.check_binding(binding.key, binding.arguments)
+    exchange.router.check_own_binding(binding.key, binding.arguments)
     if isinstance(end, Queue):
         check_access(ctx, end)
     if binding.id not in exchange.bindings:
-        ctx.put(binding.id, rows.encode_binding(binding))
+        ctx.put(binding.id, rows.encode_binding(binding, ctx.txn.version))
 
 
 def _unbind(

@@ -110,9 +110,7 @@ def create(ctx: Context, name: str, method: spec.Queue.Declare) -> Queue:
     gates = ctx.topology.hay.gates
     slot = gates.allocate(ctx.txn)
     gates.words[HEADER_WORDS + SLOT_WORDS * slot + QUEUE_WORD] = number
-    row = QueueRow(
-        number, slot, ctx.session if method.exclusive else 0, durable, bool(method.auto_delete), arguments
-    )
+    row = QueueRow(number, slot, ctx.session if method.exclusive else 0, durable, bool(method.auto_delete), arguments)
     ctx.put(rows.queue_key(name), rows.encode_queue(row))
     return ctx.topology.queues[name]
 

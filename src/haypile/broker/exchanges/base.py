@@ -11,11 +11,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
+
+from pika.spec import BasicProperties
 
 from haypile.broker.rows import Binding, Destination
 
 Headers = dict[str, Any]
+
+
+class Message(NamedTuple):
+    """What routing may look at besides the routing keys."""
+
+    headers: Headers | None = None
+    properties: BasicProperties | None = None
+
+
+NO_MESSAGE = Message()
 
 
 class Router(ABC):
@@ -24,7 +36,9 @@ class Router(ABC):
     #: Name of the exchange type.
     type: ClassVar[str]
     #: Whether the destinations of a message depend on its routing keys alone.
-    by_key: ClassVar[bool] = True
+    by_key: bool = True
+    #: How many messages it keeps for later bindings (x-recent-history); 0: none.
+    history: int = 0
     #: Arguments that a redeclaration must repeat.
     significant: ClassVar[tuple[str, ...]] = ("alternate-exchange",)
 
@@ -41,6 +55,10 @@ class Router(ABC):
         """Raise PreconditionFailed when RabbitMQ would refuse the binding."""
         return
 
+    def check_own_binding(self, key: str, arguments: Headers) -> None:
+        """``check_binding`` for this exchange."""
+        self.check_binding(key, arguments)
+
     @abstractmethod
     def add(self, binding: Binding) -> None:
         """A binding came (its id is new)."""
@@ -50,12 +68,20 @@ class Router(ABC):
         """A binding went."""
 
     @abstractmethod
-    def match(self, keys: Sequence[str], headers: Headers | None) -> Iterable[Destination]:
+    def match(self, keys: Sequence[str], message: Message) -> Iterable[Destination]:
         """Where a message goes that has these routing keys (CC and BCC after the first)."""
+
+    def delay(self, message: Message) -> int:
+        """Milliseconds the exchange holds a message back (x-delayed-message); 0: it does not."""
+        return 0
 
     def touches(self, binding: Binding) -> str | None:
         """The one routing key whose route changes with ``binding``; None: perhaps any."""
         return None
+
+
+#: A class of routers, where ``type`` is a name.
+RouterType = type[Router]
 
 
 class Keyed(Router):
@@ -75,7 +101,7 @@ class Keyed(Router):
             if not of_key:
                 del self._by_key[binding.key]
 
-    def match(self, keys: Sequence[str], headers: Headers | None) -> Iterable[Destination]:
+    def match(self, keys: Sequence[str], message: Message) -> Iterable[Destination]:
         return [found for key in keys for found in self._by_key.get(key, _NONE).values()]
 
     def touches(self, binding: Binding) -> str | None:

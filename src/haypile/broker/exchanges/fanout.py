@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from haypile.broker.exchanges.base import Headers, Router
+from haypile.broker.exchanges.base import Headers, Message, Router
 from haypile.broker.rows import Binding, Destination
 
 
@@ -26,5 +26,5 @@ class Fanout(Router):
     def remove(self, binding: Binding) -> None:
         self._bound.pop(binding.id, None)
 
-    def match(self, keys: Sequence[str], headers: Headers | None) -> Iterable[Destination]:
+    def match(self, keys: Sequence[str], message: Message) -> Iterable[Destination]:
         return self._bound.values()

@@ -18,7 +18,7 @@ from typing import Any
 
 from haypile.broker import terms
 from haypile.broker.errors import PreconditionFailed
-from haypile.broker.exchanges.base import Headers, Router
+from haypile.broker.exchanges.base import Headers, Message, Router
 from haypile.broker.rows import Binding, Destination
 
 _MODES = {
@@ -77,13 +77,10 @@ class HeadersExchange(Router):
         value = arguments["x-match"]
         kind, shown = terms.type_name(value), terms.term(value)
         if kind != "longstr":
-            raise PreconditionFailed(
-                f"Invalid x-match field type {kind} (value {terms.show(shown)}); expected longstr"
-            )
+            raise PreconditionFailed(f"Invalid x-match field type {kind} (value {terms.show(shown)}); expected longstr")
         if shown not in _MODES:
             raise PreconditionFailed(
-                f"Invalid x-match field value {terms.show(shown)}; "
-                "expected all, any, all-with-x, or any-with-x"
+                f"Invalid x-match field value {terms.show(shown)}; expected all, any, all-with-x, or any-with-x"
             )
 
     def add(self, binding: Binding) -> None:
@@ -108,8 +105,9 @@ class HeadersExchange(Router):
             if not filed:
                 del self._index[wanted]
 
-    def match(self, keys: Sequence[str], headers: Headers | None) -> Iterable[Destination]:
+    def match(self, keys: Sequence[str], message: Message) -> Iterable[Destination]:
         found = [pattern.destination for pattern in self._always.values()]
+        headers = message.headers
         if not headers or not self._index:
             return found
         index = self._index
@@ -123,9 +121,7 @@ class HeadersExchange(Router):
 
 
 def _all_match(pattern: Pattern, values: dict[str, Any]) -> bool:
-    return all(
-        name in values and (value is PRESENT or values[name] == value) for name, value in pattern.wanted
-    )
+    return all(name in values and (value is PRESENT or values[name] == value) for name, value in pattern.wanted)
 
 
 _NONE: dict[bytes, Pattern] = {}

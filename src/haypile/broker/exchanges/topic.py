@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from haypile.broker.exchanges.base import Headers, Router
+from haypile.broker.exchanges.base import Headers, Message, Router
 from haypile.broker.rows import Binding, Destination
 
 
@@ -63,7 +63,7 @@ class Topic(Router):
                 break
             del path[depth - 1].children[pattern[depth - 1]]
 
-    def match(self, keys: Sequence[str], headers: Headers | None) -> Iterable[Destination]:
+    def match(self, keys: Sequence[str], message: Message) -> Iterable[Destination]:
         found: list[Destination] = []
         for key in keys:
             self._match(words(key), found)
