@@ -16,7 +16,7 @@ from bench.scenarios.scenario import Scale, Scenario
 from bench.transports import RabbitMQ, Transport, open_transports
 
 #: Rounds of each scenario by scale.
-ROUNDS = {"smoke": 1, "quick": 2, "full": 5}
+ROUNDS = {"smoke": 1, "quick": 2, "full": 3}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -101,6 +101,7 @@ def as_json(results: Sequence[Result], machine: Mapping[str, str], scale: str) -
             {
                 "scenario": result.scenario.name,
                 "title": result.scenario.title,
+                "seconds": round(result.seconds, 1),
                 "samples": result.samples,
                 "details": result.details,
                 "failures": result.failures,

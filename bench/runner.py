@@ -8,6 +8,7 @@ the machine hits all of them alike and nobody always runs first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,8 @@ class Result:
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     #: Contender -> lists that explain a metric, of the last round.
     details: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    #: How long all of it took.
+    seconds: float = 0.0
     #: Contender -> why a round of it failed.
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -67,8 +70,9 @@ def run(
 ) -> Result:
     """Every round of one scenario. A contender that fails is not asked again in this scenario."""
     result = Result(scenario)
+    start = time.monotonic()
     names = list(runs)
-    for number in range(min(scale.rounds, scenario.rounds)):
+    for number in range(scenario.repetitions(scale)):
         turn = number % len(names)
         for name in (*names[turn:], *names[:turn]):
             if name in result.failures:
@@ -78,4 +82,5 @@ def run(
                 result.add(name, runs[name]())
             except (ProgramError, AssertionError) as error:
                 result.failures[name] = str(error)
+    result.seconds = time.monotonic() - start
     return result

@@ -13,7 +13,7 @@ from bench.transports import Transport
 
 def work(scale: Scale) -> int:
     """Messages of one run, unless each has to be waited for."""
-    return scale.pick(300, 15_000, 50_000)
+    return scale.pick(300, 8_000, 30_000)
 
 
 def sample(prefetch: int, size: int, scale: Scale, transport: Transport) -> Sample:
@@ -23,7 +23,7 @@ def sample(prefetch: int, size: int, scale: Scale, transport: Transport) -> Samp
         producer = transport.start(stage, "produce", "--key", queue, "--size", str(size))
         ready(consumer, producer)
         # Prefetch 1 waits for the broker at each message.
-        count = scale.pick(100, 4_000, 15_000) if prefetch == 1 else work(scale)
+        count = scale.pick(100, 2_500, 10_000) if prefetch == 1 else work(scale)
         flow(transport, [producer], [consumer], count // 20)
         measured = flow(transport, [producer], [consumer], count).sample()
         producer.close()

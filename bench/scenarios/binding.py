@@ -26,7 +26,7 @@ def sample(bindings: int, scale: Scale, transport: Transport) -> Sample:
         keys = ("--key", "site.{}.unit.temp", "--keys", str(bindings // QUEUES))
         producer = transport.start(stage, "produce", "--exchange", exchange, *keys, "--size", "100")
         ready(producer)
-        count = scale.pick(200, 20_000, 50_000)
+        count = scale.pick(200, 12_000, 40_000)
         flow(transport, [producer], [consumer], count // 10)
         measured = flow(transport, [producer], [consumer], count).sample()
         producer.close()
@@ -36,5 +36,11 @@ def sample(bindings: int, scale: Scale, transport: Transport) -> Sample:
 
 
 SCENARIOS = (
-    Scenario("topic-10000", "topic exchange with 10,000 bindings, 100 B", partial(sample, 10_000), rounds=2),
+    Scenario(
+        "topic-10000",
+        "topic exchange with 10,000 bindings, 100 B",
+        partial(sample, 10_000),
+        rounds=2,
+        heavy=True,
+    ),
 )

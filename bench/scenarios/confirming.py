@@ -17,7 +17,7 @@ def sample(flags: tuple[str, ...], durable: bool, scale: Scale, transport: Trans
         consumer = transport.start(stage, "consume", "--queue", queue, *lasting)
         producer = transport.start(stage, "produce", "--key", queue, "--size", "100", "--confirm", *flags)
         ready(consumer, producer)
-        count = scale.pick(50, 3_000, 12_000)
+        count = scale.pick(50, 1_500, 8_000)
         flow(transport, [producer], [consumer], count // 20)
         measured = flow(transport, [producer], [consumer], count)
         producer.close()
@@ -39,7 +39,7 @@ def sample_outstanding(scale: Scale, transport: Transport) -> Sample:
         ready(producer)
         consumer.tell("consume")
         consumer.expect("consuming")
-        count = scale.pick(100, 8_000, 20_000)
+        count = scale.pick(100, 5_000, 20_000)
         for part in (count // 20, count):
             producer.tell("publish", count=part)
             took = producer.expect("published", PATIENCE + count / SLOWEST)["seconds"]

@@ -19,7 +19,7 @@ def sample(producers: int, consumers: int, scale: Scale, transport: Transport) -
             for _ in range(producers)
         ]
         ready(*takers, *makers)
-        count = scale.pick(200, 20_000, 60_000)
+        count = scale.pick(200, 12_000, 40_000)
         flow(transport, makers, takers, count // 20)
         measured = flow(transport, makers, takers, count).sample()
         for program in makers:
@@ -34,6 +34,7 @@ SCENARIOS = tuple(
         f"crowd-{producers}x{consumers}",
         f"{producers} producers, {consumers} consumers, one queue, auto-ack, 100 B",
         partial(sample, producers, consumers),
+        heavy=True,
     )
     for producers, consumers in ((1, 4), (4, 1), (4, 4), (8, 8))
 )

@@ -18,7 +18,7 @@ def work(scale: Scale, size: int) -> int:
     """Messages of one run."""
     if size > 100_000:
         return scale.pick(20, 200, 600)
-    return scale.pick(40, 2_000, 8_000) if size > 8192 else scale.pick(300, 20_000, 60_000)
+    return scale.pick(40, 1_500, 6_000) if size > 8192 else scale.pick(300, 12_000, 40_000)
 
 
 def sample(size: int, scale: Scale, transport: Transport) -> Sample:

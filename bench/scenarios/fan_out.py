@@ -20,7 +20,7 @@ def sample(queues: int, scale: Scale, transport: Transport) -> Sample:
         ready(*consumers)
         producer = transport.start(stage, "produce", "--exchange", exchange, "--key", "", "--size", "100")
         ready(producer)
-        count = scale.pick(50, 3_000, 10_000)
+        count = scale.pick(50, 1_500, 6_000)
         flow(transport, [producer], consumers, count // 20, copies=queues)
         measured = flow(transport, [producer], consumers, count, copies=queues).sample()
         producer.close()
@@ -30,5 +30,10 @@ def sample(queues: int, scale: Scale, transport: Transport) -> Sample:
 
 
 SCENARIOS = (
-    Scenario("fan-out-10", "fan-out to 10 queues and processes, 100 B (deliveries)", partial(sample, 10)),
+    Scenario(
+        "fan-out-10",
+        "fan-out to 10 queues and processes, 100 B (deliveries)",
+        partial(sample, 10),
+        heavy=True,
+    ),
 )

@@ -13,7 +13,7 @@ from bench.transports import Transport
 
 def work(scale: Scale) -> int:
     """Round trips of one run."""
-    return scale.pick(50, 4_000, 20_000)
+    return scale.pick(50, 2_000, 10_000)
 
 
 def sample(scale: Scale, transport: Transport) -> Sample:

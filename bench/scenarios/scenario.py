@@ -47,6 +47,12 @@ class Scenario:
     sample: Callable[[Scale, Transport], Sample]
     rivals: Mapping[str, Rival] = field(default_factory=dict)
     rounds: int = 99
+    #: Many processes or much setting up: once is enough with ``--quick``.
+    heavy: bool = False
+
+    def repetitions(self, scale: Scale) -> int:
+        """How often it is run."""
+        return 1 if self.heavy and scale.name == "quick" else min(self.rounds, scale.rounds)
 
 
 class Flow(NamedTuple):
