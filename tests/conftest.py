@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import leaks, rabbitmq
 from tests.support.kernel_queues import KernelQueues
@@ -14,6 +15,12 @@ from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remov
 
 #: Transports of this machine that exist so far.
 LOCAL_TRANSPORTS = ("posix",)
+
+#: Everyday runs, CI, and the long one: pytest --hypothesis-profile=NAME.
+settings.register_profile("default", max_examples=15, stateful_step_count=25)
+settings.register_profile("ci", max_examples=25, stateful_step_count=30, derandomize=True)
+settings.register_profile("nightly", max_examples=1000, stateful_step_count=60)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def pytest_configure(config: pytest.Config) -> None:

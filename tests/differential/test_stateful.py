@@ -1,0 +1,63 @@
+"""A RabbitMQ and haypile, driven by the same random operations: nobody can tell which is which.
+
+HAYPILE_SEQUENCES and HAYPILE_STEPS set how many sequences of how many operations;
+``--hypothesis-profile=nightly`` is 1,000 of 60.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+import haypile
+from tests.differential.machine import SIZE, Differential
+from tests.differential.side import Side
+from tests.support.rabbitmq import Broker
+
+
+def sequences() -> settings:
+    """As the profile says, or the environment."""
+    chosen = settings()
+    return settings(
+        max_examples=int(os.environ.get("HAYPILE_SEQUENCES", chosen.max_examples)),
+        stateful_step_count=int(os.environ.get("HAYPILE_STEPS", chosen.stateful_step_count)),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+        report_multiple_bugs=False,
+    )
+
+
+@pytest.fixture(autouse=True)
+def quiet_pika() -> Iterator[None]:
+    """pika warns of every refused operation, and half of these are."""
+    logger = logging.getLogger("pika")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+
+
+@pytest.mark.timeout(0)
+def test_same_as_rabbitmq(rabbitmq_broker: Broker, state_directory: Path) -> None:
+    remote = pika.URLParameters(rabbitmq_broker.vhost_url(rabbitmq_broker.fresh_vhost()))
+    numbers = itertools.count()
+
+    def make_sides() -> tuple[Side, Side]:
+        local = haypile.URLParameters(f"posix:///v{next(numbers)}")
+        local.virtual_host = remote.virtual_host  # only for texts: the URL decides
+        return (
+            Side("RabbitMQ", lambda: pika.BlockingConnection(remote), SIZE),
+            Side("haypile", lambda: haypile.BlockingConnection(local), SIZE),
+        )
+
+    machine = type("Differential", (Differential,), {"make_sides": staticmethod(make_sides)})
+    run_state_machine_as_test(machine, settings=sequences())
