@@ -8,6 +8,7 @@ Everything is given a moment to go, since a child that ended takes its descripto
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -54,7 +55,8 @@ def descriptors() -> dict[int, str]:
 
 
 def look(kernel_queues: KernelQueues) -> Traces:
-    """The traces of this instant."""
+    """The traces of this instant, without what only waits to be collected."""
+    gc.collect()
     names = kernel_queues.names()
     ours = None if names is None else frozenset(name for name in names if LANE_MARK in name)
     return Traces(descriptors(), children(), ours)
