@@ -13,7 +13,7 @@ from bench.marks import MARKS, verdicts
 from bench.runner import Result, contenders, run
 from bench.scenarios import SCENARIOS
 from bench.scenarios.scenario import Scale, Scenario
-from bench.transports import RabbitMQ, Transport, open_transports
+from bench.transports import TRANSPORTS, RabbitMQ, Transport, open_transports
 
 #: Rounds of each scenario by scale.
 ROUNDS = {"smoke": 1, "quick": 2, "full": 3}
@@ -51,6 +51,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="say which marks are reached; status 1 if not",
     )
     options = parser.parse_args(arguments)
+    options.transports = options.transports.split(",")
+    if unknown := set(options.transports) - set(TRANSPORTS):
+        parser.error(f"no transport is called {' or '.join(sorted(unknown))}")
     if options.rivals is None:
         options.rivals = {"smoke": "none", "quick": "limits", "full": "all"}[options.scale]
     return options
@@ -90,7 +93,7 @@ def main() -> int:
         return 0
     facts = machine.facts()
     start = time.monotonic()
-    transports = open_transports(options.transports.split(","), options.amqp_url)
+    transports = open_transports(options.transports, options.amqp_url)
     try:
         for transport in transports:
             if isinstance(transport, RabbitMQ):
