@@ -36,14 +36,11 @@ PENDING = {
     "declaring queues": "a Close after an internal error names no method (AMQPError.blames_method)",
     "queue argument x-queue-master-locator": "as above",
     "equivalence of numbers": "as above",
-    "quorum queues": "consuming with a global prefetch limit: 540 (texts.global_qos)",
-    "publishing": "an internal exchange is refused before properties are looked at; delivery_mode 7",
     "channels": "methods only a server sends are 503 (unimplemented method); access.request",
     "consistent hash arguments": "as above",
     "consistent hash by message_id": "publishing does not give the properties to Topology.route",
     "consistent hash by correlation_id": "as above",
     "consistent hash by timestamp": "as above",
-    "reply-to": "declaring amq.rabbitmq.reply-to",
 }
 
 

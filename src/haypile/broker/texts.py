@@ -19,6 +19,8 @@ RECOVER_WITHOUT_REQUEUE = "requeue=false"
 SECOND_OPEN = "second 'channel.open' seen"
 EXPECTED_OPEN = "expected 'channel.open'"
 UNIMPLEMENTED = "unimplemented method"
+#: 504: on channel 0, once the connection is open, for whatever is no method of an open connection.
+WRONG_STATE = "unexpected method in connection state running"
 NO_REPLY_CONSUMER = "fast reply consumer does not exist"
 REPLY_CONSUMER_ACKS = "reply consumer cannot acknowledge"
 REPLY_CONSUMER_SET = "reply consumer already set"
@@ -221,6 +223,26 @@ def global_qos(what: str) -> str:
 def no_global_qos(what: str) -> str:
     """540: basic.qos with global=True on a channel that consumes from a quorum queue."""
     return f"{what} does not support global qos"
+
+
+def vhost_refused(vhost: str, user: str) -> str:
+    """530: connection.open for a vhost the user may not use."""
+    return f"access to vhost '{vhost}' refused for user '{user}'"
+
+
+def connection_limit(vhost: str, user: str, limit: int) -> str:
+    """530: max-connections of the vhost."""
+    return f"access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached"
+
+
+def login_refused(mechanism: str) -> str:
+    """403, on the connection: wrong user or password."""
+    return f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+
+
+def too_many_channels(opened: int, most: int) -> str:
+    """530: more channels than channel_max."""
+    return f"number of channels opened ({opened}) has reached the negotiated channel_max ({most})"
 
 
 def prefetch_size(size: int) -> str:
