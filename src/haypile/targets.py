@@ -10,13 +10,14 @@ host is the RabbitMQ there. A URL says it outright (``posix:///VHOST``, ``amqp:/
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-import pika
+import pika.connection
 from pika import exceptions
 
 from haypile.broker.ports import VhostTarget
@@ -25,14 +26,23 @@ from haypile.broker.ports import VhostTarget
 LOCAL = ("posix", "sysv")
 REMOTE = ("amqp", "amqps")
 
-#: Options that a local URL may carry, with what they may be (empty: anything).
-OPTIONS = {"durability": ("disk", "host"), "dir": (), "mode": (), "group": ()}
+#: Options that a local URL may carry.
+OPTIONS = ("dir", "durability", "mode", "group")
+#: What becomes of persistent messages when the host goes down.
+DURABILITIES = ("disk", "host")
 
 URL_VARIABLE = "HAYPILE_URL"
 DIRECTORY_VARIABLE = "HAYPILE_DIR"
 
-#: Longest encoded vhost name that is a directory name by itself (NAME_MAX is 255 on Linux).
+#: Longest part of an encoded vhost name (NAME_MAX is 255 on Linux).
 LONGEST_NAME = 200
+#: Longest vhost name, bytes: what Connection.Open has room for (AMQP 0-9-1, short string).
+LONGEST_VHOST = 255
+
+#: Names of this machine beside its loopback addresses.
+LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost")
+
+Parameters = pika.connection.Parameters
 
 
 class TargetError(exceptions.AMQPConnectionError):  # type: ignore[misc]
@@ -46,20 +56,30 @@ class TargetError(exceptions.AMQPConnectionError):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
+class LocalOptions:
+    """The query of a local URL."""
+
+    #: Where the vhosts live, instead of ``HAYPILE_DIR``.
+    directory: Path | None = None
+    #: "disk": persistent messages survive a reboot; "host": only the death of processes.
+    durability: str = "disk"
+
+
+@dataclass(frozen=True)
 class LocalURL:
     """``posix:///VHOST?durability=host``."""
 
     transport: str
     #: None: the connection's own virtual_host counts.
     vhost: str | None
-    options: dict[str, str] = field(default_factory=dict, hash=False)
+    options: LocalOptions = LocalOptions()
 
 
 def base_directory() -> Path:
     """Where this user's vhosts live."""
     named = os.environ.get(DIRECTORY_VARIABLE)
     if named:
-        return Path(named)
+        return Path(named).expanduser().absolute()
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "haypile"
@@ -73,14 +93,18 @@ def vhost_directory(base: Path, vhost: str, transport: str = "posix") -> Path:
     """
     if "\0" in vhost:
         raise TargetError(f"virtual host {vhost!r} contains a NUL character; choose a name without one")
-    if len(vhost.encode()) > 255:
-        raise TargetError(f"virtual host {vhost[:40]!r}… is longer than 255 bytes; choose a shorter name")
+    try:
+        length = len(vhost.encode())
+    except UnicodeEncodeError:
+        raise TargetError(f"virtual host {vhost!r} is not valid Unicode; choose another name") from None
+    if length > LONGEST_VHOST:
+        raise TargetError(
+            f"virtual host {vhost[:40]!r}… is longer than {LONGEST_VHOST} bytes; choose a shorter name"
+        )
+    # Dots would make "." and ".."; "~" marks a name that goes on; "%" alone is the name without letters.
     name = quote(vhost, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
-    if len(name) > LONGEST_NAME:
-        # Split into nested directories: the encoding stays one-to-one.
-        parts = [name[i : i + LONGEST_NAME] for i in range(0, len(name), LONGEST_NAME)]
-        name = "~/".join(parts)
-    return base / transport / name
+    parts = [name[i : i + LONGEST_NAME] for i in range(0, len(name), LONGEST_NAME)]
+    return base / transport / "~/".join(parts)
 
 
 def parse_local(url: str) -> LocalURL | None:
@@ -88,62 +112,101 @@ def parse_local(url: str) -> LocalURL | None:
 
     Raises TargetError for any other.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        host, query = parts.hostname, parse_qs(parts.query, keep_blank_values=True)
+    except ValueError as error:
+        raise TargetError(f"{url!r} is not a URL: {error}") from error
     if parts.scheme in REMOTE:
         return None
-    if parts.scheme not in LOCAL:
+    if parts.scheme not in LOCAL or not url[len(parts.scheme) :].startswith("://"):
         raise TargetError(
             f"{url!r} has the unknown scheme {parts.scheme!r}; use posix:///VHOST for kernel queues on this "
             "host, or amqp://USER:PASSWORD@HOST/VHOST for a RabbitMQ"
         )
-    if parts.netloc and not is_local(parts.hostname):
+    if not is_local(host):
         raise TargetError(
-            f"{url!r} names the host {parts.hostname!r}, but kernel queues are on this host only; write "
+            f"{url!r} names the host {host!r}, but kernel queues are on this host only; write "
             f"{parts.scheme}:///VHOST with three slashes"
         )
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name, value in options.items():
-        allowed = OPTIONS.get(name)
-        if allowed is None:
+    if "/" in parts.path[1:]:
+        raise TargetError(f"{url!r}: the virtual host is one part of the path; write %2F for a slash in it")
+    vhost = unquote(parts.path[1:], errors="strict") if len(parts.path) > 1 else None
+    return LocalURL(parts.scheme, vhost, parse_options(url, query))
+
+
+def parse_options(url: str, query: dict[str, list[str]]) -> LocalOptions:
+    """The options in the query of a local URL. Raises TargetError."""
+    for name, values in query.items():
+        if name not in OPTIONS:
             raise TargetError(f"{url!r} has the unknown option {name!r}; known are {', '.join(OPTIONS)}")
-        if allowed and value not in allowed:
-            raise TargetError(f"{url!r}: {name} is {value!r}, but must be one of {', '.join(allowed)}")
-    vhost = unquote(parts.path[1:]) if len(parts.path) > 1 else None
-    return LocalURL(parts.scheme, vhost, options)
+        if len(values) > 1:
+            raise TargetError(f"{url!r} has the option {name!r} {len(values)} times; give it once")
+    if "mode" in query or "group" in query:
+        raise TargetError(
+            f"{url!r}: sharing a vhost with a group is not available in this version; leave out mode and group"
+        )
+    durability = query.get("durability", ["disk"])[0]
+    if durability not in DURABILITIES:
+        raise TargetError(
+            f"{url!r}: durability is {durability!r}, but must be one of {', '.join(DURABILITIES)}"
+        )
+    directory = query.get("dir", [""])[0]
+    if "dir" in query and not directory:
+        raise TargetError(f"{url!r}: dir is empty; name a directory, or leave it out")
+    return LocalOptions(Path(directory).expanduser().absolute() if directory else None, durability)
 
 
 def is_local(host: str | None) -> bool:
     """Whether ``host`` is this machine, by the name it is called."""
-    if not host or host.lower() in ("localhost", "localhost.localdomain", "ip6-localhost"):
+    if not host or host.lower().rstrip(".") in LOCAL_NAMES:
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
 
 
-def resolve(parameters: pika.connection.Parameters) -> VhostTarget | pika.connection.Parameters:
+def resolve(parameters: Parameters) -> VhostTarget | Parameters:
     """Where a connection with ``parameters`` goes: a vhost here, or the RabbitMQ they describe.
 
     Raises TargetError.
     """
-    url = os.environ.get(URL_VARIABLE) or getattr(parameters, "haypile_url", None)
+    url = os.environ.get(URL_VARIABLE)
     if url:
         local = parse_local(url)
-        if local is None:
-            return remote(url, parameters)
-        return local_target(local, parameters.virtual_host)
+        return remote(url, parameters) if local is None else local_target(local, parameters.virtual_host)
+    if isinstance(parameters, pika.connection.URLParameters):
+        local = getattr(parameters, "local_url", None)
+        return parameters if local is None else local_target(local, parameters.virtual_host)
     if is_local(parameters.host):
         return local_target(LocalURL("posix", None), parameters.virtual_host)
     return parameters
 
 
-def remote(url: str, parameters: pika.connection.Parameters) -> pika.connection.Parameters:
-    """Parameters for the RabbitMQ at ``url``; a URL without a vhost leaves the program's."""
-    found = pika.URLParameters(url)
-    if urlsplit(url).path in ("", "/"):
-        found.virtual_host = parameters.virtual_host
-    return found
+def remote(url: str, parameters: Parameters) -> Parameters:
+    """``parameters`` led to the RabbitMQ at ``url``.
+
+    What the URL does not say (vhost, credentials, heartbeat …) stays as the program has it. Raises
+    TargetError for a URL that pika does not understand.
+    """
+    parts = urlsplit(url)
+    try:
+        found = pika.connection.URLParameters(url)
+    except Exception as error:
+        # pika raises many kinds; the URL may hold a password.
+        raise TargetError(f"{URL_VARIABLE} is no URL that pika understands: {error}") from error
+    led = copy.copy(parameters)
+    said = ["host", "port", "ssl_options", *parse_qs(parts.query)]
+    if parts.username is not None:
+        said.append("credentials")
+    if len(parts.path) > 1:
+        said.append("virtual_host")
+    for name in said:
+        setattr(led, name, getattr(found, name))
+    return led
 
 
 def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
@@ -151,11 +214,9 @@ def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
     if url.transport == "sysv":
         raise TargetError("sysv:/// is not available in this version; use posix:///")
     vhost = url.vhost if url.vhost is not None else virtual_host
-    base = Path(url.options["dir"]) if url.options.get("dir") else base_directory()
     return VhostTarget(
-        directory=vhost_directory(base, vhost, url.transport),
+        directory=vhost_directory(url.options.directory or base_directory(), vhost, url.transport),
         vhost=vhost,
         transport=url.transport,
-        durability=url.options.get("durability", "disk"),
-        options=dict(url.options),
+        durability=url.options.durability,
     )

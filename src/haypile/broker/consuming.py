@@ -21,6 +21,8 @@ from haypile.broker.declare import queue as queues
 from haypile.broker.errors import NotImplementedByBroker
 from haypile.broker.rows import LaneRow
 from haypile.broker.source import Source
+from haypile.lanes.errors import LaneGone
+from haypile.lanes.lane import Lane
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Channel
@@ -64,6 +66,7 @@ def start(
             make_lane(session, context, handle)
         elif handle.changing:
             # Somebody was killed while retiring the lane: it stays.
+            handle.keep_lane(handle.current_lane())
             moving.txn.on_commit.append(handle.end_change)
     source = session.sources.get(queue.id)
     if source is None:
@@ -95,6 +98,8 @@ def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
         session.sources.pop(handle.id, None)
     if handle.queue.deleted:
         return
+    if not source.consumers:
+        session.holdings.make_way(handle)
     with session.holdings.write() as moving:
         context = session.context(moving)
         rows.remove_consumer(context, handle.queue, (session.id, channel.number, consumer.tag))
@@ -137,8 +142,24 @@ def settle_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     lane = handle.current_lane()
     handle.close_gate()
     handle.begin_change()
-    moving.drain(handle, lane)
+    if lane is not None and not empty(moving, handle, lane):
+        handle.keep_lane(lane)
+        context.txn.on_commit.append(handle.end_change)
+        return
     queues.set_lane(context, handle.queue, None)
     context.txn.on_commit.append(handle.end_change)
     if lane is not None:
         context.txn.on_commit.append(lane.unlink)
+
+
+def empty(moving: Moving, handle: QueueHandle, lane: Lane) -> bool:
+    """Bring home what is in ``lane``, into which nothing is sent any more; False: not all of it.
+
+    Messages beyond what the slots hold can only be of a great many publishers that were about to send
+    (``Holdings.make_way`` came before). Then the lane stays, with its gate closed, for the next one.
+    """
+    try:
+        lane.seal()
+    except LaneGone:
+        return True
+    return moving.drain(handle, lane)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: Slots of a landing: prefetch 100 fits, and 16 more are kept free for moving lanes.
 SLOTS = 128
 
+#: Slots kept free for moving lanes.
+RESERVE = 16
+
 #: A session's row: the last batch moved, then free text about the session.
 ROW = struct.Struct("<Q")
 
@@ -101,6 +104,23 @@ class Holdings:
                 )
                 unacked.number, unacked.order = number, order
                 moving.leaving.append(unacked)
+
+    def make_way(self, handle: QueueHandle) -> None:
+        """Before a transaction that must drain the queue's lane whole: move what slots do not hold."""
+        lane = handle.current_lane()
+        if lane is None or lane.maxmsg <= RESERVE:
+            return
+        try:
+            while lane.depth() > self.landing.free:
+                with self.write() as moving:
+                    self.session.vhost.topology.sync(moving.txn)
+                    moving.drain(handle, lane)
+        except LaneGone:
+            handle.generation = -1
+
+    def strays(self) -> list[int]:
+        """Slots whose record came while a signal handler raised: nobody has them in hand."""
+        return list(self._landing.late) if self._landing is not None else []
 
     def close(self) -> None:
         """Let go of the landing (the session's row is gone already)."""
@@ -178,8 +198,11 @@ class Moving:
             self.acks = len(acked)
             self.txn.drop(self.holdings.session.id, acked)
 
-    def drain(self, handle: QueueHandle, lane: Lane | None = None) -> None:
-        """Move whatever is in the queue's lane (or in ``lane``, once its lane) into the hay."""
+    def drain(self, handle: QueueHandle, lane: Lane | None = None) -> bool:
+        """Move whatever is in the queue's lane (or in ``lane``, once its lane) into the hay.
+
+        False when the slots ran out first: what is left in the lane is younger than what was moved.
+        """
         holdings = self.holdings
         stranded = holdings.stranded.pop(handle.id, None)
         lane = lane or handle.current_lane()
@@ -187,21 +210,26 @@ class Moving:
         if stranded:
             for slot in stranded:
                 self.store(handle, slot)
-        if lane is None or not lane.depth():
-            return
-        landing = holdings.landing
-        batch = self.begin()
         try:
-            while landing.free and (taken := landing.take(lane, batch, handle.id)) is not None:
+            if lane is None or not lane.depth():
+                return True
+            landing = holdings.landing
+            batch = self.begin()
+            while landing.free:
+                taken = landing.take(lane, batch, handle.id)
+                if taken is None:
+                    return True
                 self.store(handle, taken)
+            return not lane.depth()
         except LaneGone:
             handle.generation = -1
+        return True
 
     def store(self, handle: QueueHandle, slot: int) -> None:
         """Put the lane record in ``slot`` into the hay (nothing to put for a token)."""
         holdings = self.holdings
         session = holdings.session
-        record = holdings.landing.record(slot)
+        record = message.trim(holdings.landing.record(slot), session.nonce)
         self.move(slot)
         if not record or handle.queue.deleted:
             return

@@ -175,6 +175,13 @@ def order_of(record: bytes, prioritised: int = 0) -> bytes:
     return ORDER.pack(255 - min(priority, prioritised), time, session)
 
 
+def trim(record: bytes, nonce: bytes) -> bytes:
+    """``record`` without what is behind it (all bytes of a slot, where nobody could note the length)."""
+    if len(record) < HEADER_SIZE or not record.startswith(nonce):
+        return record
+    return record[: length_of(record)]
+
+
 def length_of(record: bytes) -> int:
     """Length that the header of ``record`` announces (a landing slot may hold more bytes)."""
     _, _, _, body_length, props_length, prefix_length, _, _ = HEADER.unpack_from(record)

@@ -116,20 +116,29 @@ class Publisher:
             )
         )
         if expiration is None:
-            rest: list[QueueHandle] | None = None
+            rest: list[QueueHandle] = []
+            # A full lane of several is waited for when all the others are served.
+            patience = self.patience if len(handles) == 1 else 0
             for handle in handles:
-                if not handle.offer(record, self.patience):
-                    if rest is None:
-                        rest = [handle]
-                    else:
-                        rest.append(handle)
+                if not handle.offer(record, patience):
+                    rest.append(handle)
                 elif handle.retired():
                     session.rescue(handle)
-            if rest is None:
+            if rest and len(handles) > 1:
+                rest = [handle for handle in rest if not self.offer_again(handle, record)]
+            if not rest:
                 return True
         else:
             rest = list(handles)
         return self.store(rest, record, now, priority, expiration)
+
+    def offer_again(self, handle: QueueHandle, record: bytes) -> bool:
+        """Wait for room in a lane that was full."""
+        if not handle.offer(record, self.patience):
+            return False
+        if handle.retired():
+            self.session.rescue(handle)
+        return True
 
     def store(
         self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None

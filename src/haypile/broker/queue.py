@@ -198,6 +198,21 @@ class QueueHandle:
         self.in_vain = IN_VAIN
         return False
 
+    def may_sleep(self, lane: Lane) -> bool:
+        """A consumer found ``lane`` empty: whether whatever comes from now on wakes it.
+
+        The gate may have been closed since the caller looked at it.
+        """
+        return not self.closed
+
+    def keep_lane(self, lane: Lane | None) -> None:
+        """The lane was on its way out, but stays. Under the write lock."""
+        if lane is not None:
+            try:
+                lane.unseal()
+            except LaneGone:
+                self.generation = -1
+
     def leave_token(self) -> bool:
         """Wake whoever sleeps on the lane; False when there is no lane to do it by."""
         lane = self.current_lane()

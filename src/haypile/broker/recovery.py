@@ -46,6 +46,9 @@ def recover(session: Session, dead: int) -> None:
             return
         touched: dict[int, QueueHandle] = {}
         left: list[Queue] = []
+        for queue in session.vhost.topology.by_id.values():
+            if queue.lane is not None and all(key[0] == dead for key in queue.consumers):
+                session.holdings.make_way(session.handle_for(queue))
         with session.holdings.write() as moving:
             row = moving.txn.session(dead)
             context = session.context(moving)
@@ -78,7 +81,7 @@ def bury(
         if queue is None or queue.deleted:
             continue
         handle = session.handle_for(queue)
-        record = entry.record
+        record = message.trim(entry.record, session.nonce)
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(queue.name, record)
             continue
@@ -105,10 +108,17 @@ def leave(session: Session) -> None:
         unacked.extend(channel.unacked.values())
         for _, items, _ in channel.tx_settled:
             unacked.extend(one for _, one in items)
+    for source in session.sources.values():
+        session.holdings.make_way(source.handle)
     with session.holdings.write() as moving:
         context = session.context(moving)
         moving.write_acks()
         arrivals = Arrivals(session, moving.txn)
+        for slot in session.holdings.strays():
+            queue = session.vhost.topology.by_id.get(session.holdings.landing.owner(slot))
+            if queue is not None:
+                moving.store(session.handle_for(queue), slot)
+                arrivals.touch(session.handle_for(queue))
         put_back(session, moving, arrivals, unacked, True)
         left = [session.handle_for(queue) for queue in rows.remove_session(context, session.id)]
         for handle in left:

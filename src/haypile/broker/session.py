@@ -11,13 +11,16 @@ sleeps: it says through the outbox what to watch and when to be called.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from pika.spec import BasicProperties
 
 from haypile.broker import handlers, lifecycle, recovery
+from haypile.broker.belled import make_handle
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -37,6 +40,23 @@ LOGGER = logging.getLogger("haypile")
 #: Seconds between looks at gates and at other sessions (a consumer killed right after it took a
 #: token leaves the others asleep: this look ends it).
 TICK = 1.0
+
+
+Entry = TypeVar("Entry", bound=Callable[..., None])
+
+
+def interruptible(entry: Entry) -> Entry:
+    """For what the loop calls: Ctrl-C may fall anywhere, even between a transaction and its end."""
+
+    @functools.wraps(entry)
+    def guarded(self: Session, *arguments: Any) -> None:
+        try:
+            entry(self, *arguments)
+        except BaseException:
+            self.vhost.hay.let_go()
+            raise
+
+    return cast(Entry, guarded)
 
 
 class Session:
@@ -103,7 +123,11 @@ class Session:
             handlers.dispatch(self, channel, method, properties, body)
         except AMQPError as error:
             lifecycle.fail(self, channel, method, error)
+        except BaseException:
+            self.vhost.hay.let_go()
+            raise
 
+    @interruptible
     def on_ready(self, fd: int) -> None:
         """A watched descriptor is readable."""
         source = self.watched.get(fd)
@@ -113,6 +137,7 @@ class Session:
             self.file.bell.drain()
             self.look_around()
 
+    @interruptible
     def on_timer(self) -> None:
         """The time given to ``Outbox.call_at`` has come."""
         if self.closed:
@@ -149,13 +174,15 @@ class Session:
         """Something may have changed: queues gone, messages where no descriptor tells."""
         self.set_timer()
         self.vhost.topology.sync()
+        pollable = self.vhost.lanes.pollable
         for source in list(self.sources.values()):
             if source.queue.deleted:
                 lifecycle.cancel_deleted(self, source)
-            elif source.handle.closed or source.blocked or not source.idle:
+            elif source.handle.closed or source.blocked or not source.idle or not pollable:
                 source.stir()
                 source.pump()
 
+    @interruptible
     def before_sleep(self) -> None:
         """The loop is about to block."""
         for source in list(self.sources.values()):
@@ -170,6 +197,7 @@ class Session:
             if not source.blocked:
                 source.pump()
 
+    @interruptible
     def close(self) -> None:
         """Give everything back and leave. Idempotent."""
         if self.closed:
@@ -195,8 +223,16 @@ class Session:
         """This session's handle of ``queue``."""
         handle = self.handles.get(queue.id)
         if handle is None:
-            handle = self.handles[queue.id] = QueueHandle(self.vhost, queue)
+            handle = self.handles[queue.id] = make_handle(self, queue)
         return handle
+
+    def make_way(self, name: str) -> None:
+        """Before a transaction that drains the lane of queue ``name``: see ``Holdings.make_way``."""
+        topology = self.vhost.topology
+        topology.sync()
+        queue = topology.queues.get(name)
+        if queue is not None and queue.lane is not None:
+            self.holdings.make_way(self.handle_for(queue))
 
     def forget(self, handle: QueueHandle) -> None:
         """The queue is gone: give its descriptor back."""

@@ -22,6 +22,7 @@ from pika.spec import BasicProperties
 from haypile.broker import message
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.enqueue import Arrivals
+from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.hay.gates import CONSUMERS, GENERATION
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 BATCH = 64
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks).
 TURN = 256
-#: Slots of the landing kept free for moving a lane into the hay.
-RESERVE = 16
 
 REDELIVERED = 1
 
@@ -156,6 +155,8 @@ class Source:
                 continue
             most -= len(taken)
             consumer.channel.deliver(consumer, taken)
+            if self.idle:
+                return
         if words[base]:
             self.handle.leave_token()
 
@@ -208,8 +209,7 @@ class Source:
             record = receive()
             if not record:
                 if record is None:
-                    # The gate may have been closed since the caller looked at it.
-                    self.idle = not got and not self.handle.closed
+                    self.idle = self.handle.may_sleep(lane)
                 break
             got.append(Taken(record, False, -1, 0, b"", 0))
         return got
@@ -225,9 +225,11 @@ class Source:
         for _ in range(budget):
             slot = landing.take(lane, 0, self.handle.id)
             if slot is None:
-                self.idle = not got and not self.handle.closed
+                self.idle = self.handle.may_sleep(lane)
                 break
             record = landing.record(slot)
+            if len(record) == landing.slot_bytes:
+                record = message.trim(record, self.session.nonce)
             if not record:
                 landing.clear(slot)
                 break
@@ -249,9 +251,10 @@ class Source:
             if self.queue.deleted:
                 self.idle = True
                 return []
-            moving.drain(handle)
+            if not moving.drain(handle):
+                return []
             moving.write_acks()
-            got, arrivals = self.heads(txn, budget, no_ack)
+            got, arrivals = self.heads(txn, self.share(txn, budget), no_ack)
             left = txn.count(handle.id)[0]
             if not left:
                 txn.on_commit.append(handle.open_gate)
@@ -263,6 +266,18 @@ class Source:
         elif handle.lane is None:
             self.idle = not got
         return got
+
+    def share(self, txn: WriteTxn, budget: int) -> int:
+        """How many messages to take from the hay: with neighbours, a fair part of what waits.
+
+        Half an equal share each time: large steps while much waits, single ones towards the end.
+        """
+        neighbours = self.handle.words[self.handle.base + CONSUMERS]
+        consumer = self.consumers[0]
+        if budget != 1 or neighbours < 2 or len(self.consumers) != 1 or self.queue.args.max_priority:
+            return budget
+        part = txn.count(self.handle.id)[0] // (2 * neighbours)
+        return max(1, min(part, BATCH, consumer.credit()))
 
     def heads(self, txn: WriteTxn, budget: int, no_ack: bool) -> tuple[list[Taken], Arrivals | None]:
         """Take messages off the head of the hay, after those that have expired."""
@@ -302,6 +317,7 @@ class Source:
             with session.vhost.hay.read() as reading:
                 if not reading.count(handle.id)[0]:
                     return None, 0
+        session.holdings.make_way(handle)
         with session.holdings.write() as moving:
             txn = moving.txn
             session.vhost.topology.sync(txn)

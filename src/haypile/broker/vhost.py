@@ -19,10 +19,31 @@ from haypile.broker.topology import Topology
 from haypile.hay.clock import Clock
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
+from haypile.lanes.errors import LaneError
 from haypile.lanes.lane import Lane, Lanes
-from haypile.lanes.posix import PosixLanes
 
 LOGGER = logging.getLogger("haypile")
+
+
+def lanes_of(transport: str) -> Lanes:
+    """The kernel queues called ``transport``.
+
+    Raises ``LaneError`` where they cannot be had: only the module that is used must be there.
+    """
+    try:
+        if transport == "sysv":
+            from haypile.lanes.sysv import SysVLanes  # noqa: PLC0415 - sysv_ipc may be absent
+
+            return SysVLanes()
+        from haypile.lanes.posix import PosixLanes  # noqa: PLC0415 - posix_ipc may be absent
+
+        return PosixLanes()
+    except ImportError as error:
+        other = "posix" if transport == "sysv" else "sysv"
+        raise LaneError(
+            f"{transport}:/// needs message queues that are not to be had here ({error}); install "
+            f"{transport}_ipc, or use {other}:///"
+        ) from error
 
 
 class Vhost:
@@ -34,9 +55,9 @@ class Vhost:
     def __init__(self, target: VhostTarget) -> None:
         self.target = target
         self.name = target.vhost
+        self.lanes: Lanes = lanes_of(target.transport)
         self.hay = Hay.open(target.directory)
         self.topology = Topology(self.hay, target.vhost)
-        self.lanes: Lanes = PosixLanes()
         self.clock = Clock(self.hay.now)
         self.users = 0
 

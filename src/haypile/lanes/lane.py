@@ -52,7 +52,8 @@ class Lane(Protocol):
     def receive_into(self, address: c_void_p) -> int:
         """Receive straight into memory of at least ``msgsize`` bytes, which is there for certain.
 
-        ``address`` is ``lead`` bytes before the place where the record goes. Returns the record's length (0: a token), -1 when the lane is empty. Raises ``LaneGone``.
+        ``address`` is ``lead`` bytes before the place where the record goes. Returns the record's
+        length (0: a token), -1 when the lane is empty. Raises ``LaneGone``.
         """
 
     def depth(self) -> int:
@@ -77,6 +78,10 @@ class Lane(Protocol):
 
 class Lanes(Protocol):
     """Makes and opens lanes of one kind."""
+
+    @property
+    def pollable(self) -> bool:
+        """Whether lanes have a descriptor to wait for."""
 
     def create(self, prefix: str, room: LaneRoom | None = None) -> Lane | None:
         """A new lane, its name random after ``prefix``; None when the kernel has no room for it."""

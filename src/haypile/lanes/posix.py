@@ -161,6 +161,8 @@ def unlink(name: str) -> None:
 class PosixLanes:
     """Makes and opens POSIX lanes. See ``lane.Lanes``."""
 
+    pollable = True
+
     def __init__(self) -> None:
         self._warned: set[Refusal] = set()
 

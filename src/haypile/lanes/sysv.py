@@ -201,6 +201,8 @@ def _make() -> Any:
 class SysVLanes:
     """Makes and opens System V lanes. See ``lane.Lanes``."""
 
+    pollable = False
+
     def __init__(self) -> None:
         self._warned = False
 

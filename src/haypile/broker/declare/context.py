@@ -31,7 +31,7 @@ class Context:
     #: The queue last declared on the channel; ``queue_declare`` sets it. Empty: none.
     last_queue: str = ""
     #: Moves the messages in a queue's lane into the hay, before they are counted or deleted.
-    drain: Callable[[Queue], None] = _nothing
+    drain: Callable[[Queue], object] = _nothing
     #: Queues this operation deleted. They still show their lane (to be unlinked after the commit)
     #: and their consumers (to be cancelled, in whichever session).
     deleted: list[Queue] = field(default_factory=list)

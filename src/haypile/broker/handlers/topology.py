@@ -50,6 +50,7 @@ def queue_declare(
     if (method.queue or "").startswith(reply_to.NAME):
         return reply_to.declare(session, method)
     session.pump()
+    session.make_way(method.queue or channel.last_queue)
     with session.holdings.write() as moving:
         context = session.context(moving, channel)
         declared = queue.queue_declare(context, method)
@@ -70,6 +71,7 @@ def queue_declare(
 def queue_delete(session: Session, channel: Channel, method: spec.Queue.Delete) -> spec.Queue.DeleteOk | None:
     """Reply with the number of ready messages that went with it."""
     session.pump()
+    session.make_way(method.queue or channel.last_queue)
     with session.holdings.write() as moving:
         context = session.context(moving, channel)
         count = queue.queue_delete(context, method)
@@ -81,6 +83,7 @@ def queue_delete(session: Session, channel: Channel, method: spec.Queue.Delete) 
 def queue_purge(session: Session, channel: Channel, method: spec.Queue.Purge) -> spec.Queue.PurgeOk | None:
     """Delete the ready messages; unacked ones stay."""
     session.pump()
+    session.make_way(method.queue or channel.last_queue)
     with session.holdings.write() as moving:
         context = session.context(moving, channel)
         found = queue.lookup(context, method.queue)
