@@ -6,11 +6,11 @@ Must not know: connections.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pika.connection
 
-from haypile.targets import LOCAL, parse_local
+from haypile.targets import LOCAL, OPTIONS, LocalURL, TargetError, parse_local
 
 PikaURLParameters = pika.connection.URLParameters
 
@@ -18,18 +18,29 @@ PikaURLParameters = pika.connection.URLParameters
 class URLParameters(PikaURLParameters):  # type: ignore[misc]
     """pika's URLParameters; ``posix:///VHOST`` names kernel queues of this host.
 
+    Its query may hold haypile's options and pika's own (``heartbeat``, ``client_properties`` …).
     Raises ``targets.TargetError`` for a local URL that cannot be, ValueError as pika does for others.
     """
 
-    #: The local URL, if it is one.
-    haypile_url: str | None = None
+    #: What the URL says, if it is a local one.
+    local_url: LocalURL | None = None
 
     def __init__(self, url: str) -> None:
-        if urlsplit(url).scheme not in LOCAL:
+        scheme = urlsplit(url).scheme
+        if scheme not in LOCAL:
             super().__init__(url)
             return
-        local = parse_local(url)
-        super().__init__("amqp://localhost/%2F")
-        self.haypile_url = url
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        ours = [(name, value) for name, value in query if name in OPTIONS]
+        pikas = [(name, value) for name, value in query if name not in OPTIONS]
+        self.local_url = local = parse_local(urlunsplit(parts._replace(query=urlencode(ours))))
+        user, at, _ = parts.netloc.rpartition("@")
+        if at and ":" not in user:
+            user += ":"
+        try:
+            super().__init__(f"amqp://{user}{at}localhost/%2F?{urlencode(pikas)}")
+        except ValueError as error:
+            raise TargetError(f"{url!r}: {error}; of haypile are {', '.join(OPTIONS)}") from error
         if local is not None and local.vhost is not None:
             self.virtual_host = local.vhost

@@ -211,8 +211,6 @@ def remote(url: str, parameters: Parameters) -> Parameters:
 
 def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
     """The vhost that ``url`` and the program's ``virtual_host`` name."""
-    if url.transport == "sysv":
-        raise TargetError("sysv:/// is not available in this version; use posix:///")
     vhost = url.vhost if url.vhost is not None else virtual_host
     return VhostTarget(
         directory=vhost_directory(url.options.directory or base_directory(), vhost, url.transport),
