@@ -6,7 +6,7 @@ Must not know: connections.
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pika.connection
 
@@ -34,7 +34,7 @@ class URLParameters(PikaURLParameters):  # type: ignore[misc]
         query = parse_qsl(parts.query, keep_blank_values=True)
         ours = [(name, value) for name, value in query if name in OPTIONS]
         pikas = [(name, value) for name, value in query if name not in OPTIONS]
-        self.local_url = local = parse_local(urlunsplit(parts._replace(query=urlencode(ours))))
+        self.local_url = local = parse_local(f"{scheme}://{parts.netloc}{parts.path}?{urlencode(ours)}")
         user, at, _ = parts.netloc.rpartition("@")
         if at and ":" not in user:
             user += ":"
