@@ -14,7 +14,7 @@ from tests.support.kernel_queues import KernelQueues
 from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
 
 #: Transports of this machine that exist so far.
-LOCAL_TRANSPORTS = ("posix",)
+LOCAL_TRANSPORTS = ("posix", "sysv")
 
 #: Everyday runs, CI, and the long one: pytest --hypothesis-profile=NAME.
 settings.register_profile("default", max_examples=15, stateful_step_count=25)

@@ -15,7 +15,20 @@ import pytest
 
 from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landed, Landing
-from haypile.lanes.posix import PosixLane, PosixLanes
+from haypile.lanes.lane import Lane, Lanes
+from haypile.lanes.posix import PosixLanes
+from haypile.lanes.sysv import SysVLanes
+
+
+@pytest.fixture(params=[PosixLanes, SysVLanes])
+def lane(request: pytest.FixtureRequest) -> Iterator[Lane]:
+    """A lane of each kind in turn."""
+    lanes: Lanes = request.param()
+    made = lanes.create("haypile-test")
+    assert made is not None
+    yield made
+    made.unlink()
+    made.close()
 
 
 @pytest.fixture
@@ -25,7 +38,7 @@ def landing(place: Path) -> Iterator[Landing]:
     made.close()
 
 
-def test_records_land_and_are_read_by_another(lane: PosixLane, landing: Landing, place: Path) -> None:
+def test_records_land_and_are_read_by_another(lane: Lane, landing: Landing, place: Path) -> None:
     for record in (b"a record of some length", b"", b"z" * 8192):
         lane.send(record)
     first, token, big = landing.take(lane, 0, 7), landing.take(lane, 3, 8), landing.take(lane, 0, 9)
@@ -47,7 +60,7 @@ def test_records_land_and_are_read_by_another(lane: PosixLane, landing: Landing,
     assert list(Landing.read(place / "1.landing")) == []
 
 
-def test_a_short_record_after_a_long_one(lane: PosixLane, landing: Landing, place: Path) -> None:
+def test_a_short_record_after_a_long_one(lane: Lane, landing: Landing, place: Path) -> None:
     lane.send(b"L" * 8000)
     slot = landing.take(lane, 5, 5)
     assert slot is not None
@@ -57,7 +70,7 @@ def test_a_short_record_after_a_long_one(lane: PosixLane, landing: Landing, plac
     assert [landed.record for landed in Landing.read(place / "1.landing")] == [b"short but long enough"]
 
 
-def test_slots_run_out(lane: PosixLane, landing: Landing) -> None:
+def test_slots_run_out(lane: Lane, landing: Landing) -> None:
     for _ in range(9):
         lane.send(b"x" * 20)
     assert sorted(landing.take(lane) or 0 for _ in range(8)) == list(range(8))
@@ -80,8 +93,8 @@ def test_a_lane_that_is_gone_takes_no_slot(landing: Landing) -> None:
 class Interrupted:
     """A lane whose receiver is hit by Ctrl-C, before or after the record came."""
 
-    def __init__(self, lane: PosixLane, after: bool) -> None:
-        self.lane, self.after = lane, after
+    def __init__(self, lane: Lane, after: bool) -> None:
+        self.lane, self.after, self.lead = lane, after, lane.lead
 
     def receive_into(self, address: object) -> int:
         if self.after:
@@ -90,7 +103,7 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_an_interrupt_loses_nothing(lane: PosixLane, landing: Landing, place: Path, after: bool) -> None:
+def test_an_interrupt_loses_nothing(lane: Lane, landing: Landing, place: Path, after: bool) -> None:
     record = b"a record that tells its own length"
     lane.send(record)
     with pytest.raises(KeyboardInterrupt):
@@ -146,7 +159,7 @@ STORM = int(os.environ.get("HAYPILE_STORM", "1"))
 SLOTS = 16
 
 
-def consume(lane: PosixLane, path: Path, processed: memoryview) -> None:
+def consume(lane: Lane, path: Path, processed: memoryview) -> None:
     """Take messages, hold a few, process them (note their number), clear their slots; for ever."""
     landing = Landing.create(path, slots=SLOTS)
     held: list[int] = []
@@ -163,7 +176,7 @@ def consume(lane: PosixLane, path: Path, processed: memoryview) -> None:
 
 @pytest.mark.storm
 @pytest.mark.timeout(120 * STORM)
-def test_kills_lose_nothing(lane: PosixLane, place: Path) -> None:
+def test_kills_lose_nothing(lane: Lane, place: Path) -> None:
     """SIGKILLs at random instants of a consumer on a queue that is mostly full."""
     draw = random.Random(7)
     limit = 400_000 * STORM

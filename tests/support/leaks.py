@@ -30,6 +30,7 @@ class Traces:
     descriptors: dict[int, str]
     children: frozenset[int]
     queues: frozenset[str] | None
+    sysv: frozenset[str]
 
 
 def children() -> frozenset[int]:
@@ -54,12 +55,22 @@ def descriptors() -> dict[int, str]:
     return found
 
 
+def sysv_queues() -> frozenset[str]:
+    """System V message queues of this user, as lanes are named: ``ID/KEY`` (haypile.lanes.sysv)."""
+    try:
+        rows = [line.split() for line in Path("/proc/sysvipc/msg").read_text().splitlines()[1:]]
+    except OSError:
+        return frozenset()
+    # key msqid perms cbytes qnum lspid lrpid uid …
+    return frozenset(f"{row[1]}/{row[0]}" for row in rows if int(row[7]) == os.getuid())
+
+
 def look(kernel_queues: KernelQueues) -> Traces:
     """The traces of this instant, without what only waits to be collected."""
     gc.collect()
     names = kernel_queues.names()
     ours = None if names is None else frozenset(name for name in names if LANE_MARK in name)
-    return Traces(descriptors(), children(), ours)
+    return Traces(descriptors(), children(), ours, sysv_queues())
 
 
 def left_behind(before: Traces, after: Traces, helpers: Iterable[int]) -> list[str]:
@@ -75,6 +86,8 @@ def left_behind(before: Traces, after: Traces, helpers: Iterable[int]) -> list[s
         found.append(f"child process {pid}: {_command(pid)}")
     if before.queues is not None and after.queues is not None and _alone():
         found += [f"kernel queue {name}" for name in after.queues - before.queues]
+    if _alone():
+        found += [f"System V queue {name}" for name in after.sysv - before.sysv]
     return found
 
 
@@ -102,6 +115,7 @@ def in_state(directory: Path, kernel_queues: KernelQueues) -> list[str]:
     """
     found = [f"session file {path}" for path in sorted(directory.rglob("sessions/*"))]
     names = [name for name in kernel_queues.names() or () if LANE_MARK in name]
+    names += sysv_queues()
     if names:
         for store in directory.rglob("data.mdb"):
             content = store.read_bytes()

@@ -98,6 +98,10 @@ class QueueHandle:
         """Whether any session consumes from the queue."""
         return bool(self.words[self.base + CONSUMERS])
 
+    def others_consume(self) -> bool:
+        """Whether other sessions consume from the queue."""
+        return self.words[self.base + CONSUMERS] > self.own_consumers
+
     @property
     def changing(self) -> bool:
         """Whether the lane is on its way out (under the write lock: whoever retired it was killed)."""

@@ -109,7 +109,8 @@ def leave(session: Session) -> None:
         for _, items, _ in channel.tx_settled:
             unacked.extend(one for _, one in items)
     for source in session.sources.values():
-        session.holdings.make_way(source.handle)
+        if not source.handle.others_consume():
+            session.holdings.make_way(source.handle)
     with session.holdings.write() as moving:
         context = session.context(moving)
         moving.write_acks()

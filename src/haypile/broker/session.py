@@ -79,6 +79,8 @@ class Session:
         self.handles: dict[int, QueueHandle] = {}
         self.sources: dict[int, Source] = {}
         self.watched: dict[int, Source] = {}
+        #: What was due next in the vhost when the timer was set.
+        self.timed_for = 0
         self.closing = False
         self.closed = False
 
@@ -158,7 +160,7 @@ class Session:
         """Be called for the next thing due, and once a second anyway."""
         vhost = self.vhost
         wait = TICK
-        due = vhost.hay.gates.due
+        self.timed_for = due = vhost.hay.gates.due
         if due:
             wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), TICK)
         self.outbox.call_at(vhost.clock.monotonic() + wait)
@@ -172,7 +174,8 @@ class Session:
 
     def look_around(self) -> None:
         """Something may have changed: queues gone, messages where no descriptor tells."""
-        self.set_timer()
+        if self.vhost.hay.gates.due != self.timed_for:
+            self.set_timer()
         self.vhost.topology.sync()
         pollable = self.vhost.lanes.pollable
         for source in list(self.sources.values()):
