@@ -34,6 +34,7 @@ METRICS = {
         Metric("cpu", "us/msg", False, "CPU, broker included"),
         Metric("publish_cpu", "us/msg", False, "CPU of publishing, broker included"),
         Metric("steadiness", "", True, "slowest tenth / median tenth"),
+        Metric("growth", "", False, "publisher's CPU, last tenth / median tenth"),
         Metric("memory", "B/B", False, "memory per byte of payload"),
         Metric("p50", "us", False, "p50"),
         Metric("p99", "us", False, "p99"),

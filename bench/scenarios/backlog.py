@@ -43,6 +43,9 @@ def sample(scale: Scale, transport: Transport) -> Sample:
         facts["publish_rate"] = count / (published["synced"] - marks[0])
         facts["steadiness"] = min(tenths) / statistics.median(tenths)
         facts["tenths"] = tenths
+        # What others run on the machine disturbs the rate, but not this.
+        costs = [later - sooner for sooner, later in pairwise(published["spent"])]
+        facts["growth"] = costs[-1] / statistics.median(costs)
 
         consumer = transport.start(stage, "consume", "--queue", queue)
         ready(consumer)
