@@ -32,15 +32,7 @@ def place() -> Iterator[Path]:
 
 
 #: What is not as it should be yet.
-PENDING = {
-    "declaring queues": "a Close after an internal error names no method (AMQPError.blames_method)",
-    "queue argument x-queue-master-locator": "as above",
-    "equivalence of numbers": "as above",
-    "channels": "methods only a server sends are 503 (unimplemented method); access.request",
-    "consistent hash arguments": "as above",
-    "consistent hash by message_id": "publishing does not give the properties to Topology.route",
-    "consistent hash by correlation_id": "as above",
-    "consistent hash by timestamp": "as above",
+PENDING: dict[str, str] = {
 }
 
 
@@ -53,7 +45,7 @@ def compare(name: str, replies: list[Any]) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.xfail(reason=PENDING[name])) if name in PENDING else name
+        pytest.param(name, marks=pytest.mark.xfail(reason=PENDING[name], strict=True)) if name in PENDING else name
         for name in SCENARIOS
     ],
 )

@@ -28,7 +28,7 @@ LOGGER = logging.getLogger("haypile")
 
 def fail(session: Session, number: int, method: Any, error: AMQPError) -> None:
     """Tell the client of ``error`` and end what it ends."""
-    class_id, method_id = divmod(getattr(method, "INDEX", 0), 0x10000)
+    class_id, method_id = divmod(getattr(method, "INDEX", 0), 0x10000) if error.blames_method else (0, 0)
     if error.scope is Scope.CHANNEL and number in session.channels:
         LOGGER.info("channel %d closed: %d %s", number, error.reply_code, error.reply_text)
         channel = session.channels[number]

@@ -63,6 +63,7 @@ class Publisher:
         if self.words[VERSION] != topology.version:
             topology.sync()
         if topology.epoch != self.epoch:
+            # Read before routes are asked for: what changes meanwhile clears them again.
             self.routes.clear()
             self.epoch = topology.epoch
         headers = None if properties is None else properties.headers
@@ -73,7 +74,7 @@ class Publisher:
             copies: list[str] = []
         else:
             copies = copied_to(headers)
-        route = topology.route(exchange, routing_key, headers, copies)
+        route = topology.route(exchange, routing_key, headers, copies, properties)
         handle_for = self.session.handle_for
         routed = tuple([handle_for(queue) for queue in route.queues]), route.prefix
         if route.lasting and headers is None:

@@ -78,11 +78,6 @@ def basic_cancel(session: Session, channel: Channel, method: spec.Basic.Cancel) 
     return None if method.nowait else spec.Basic.CancelOk(method.consumer_tag)
 
 
-@handles(spec.Basic.CancelOk)
-def basic_cancel_ok(session: Session, channel: Channel, method: spec.Basic.CancelOk) -> None:
-    """The client's answer to a cancel of ours."""
-
-
 @handles(spec.Basic.Get)
 def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spec.Basic.GetEmpty | None:
     """Take one message, with the number of those left."""

@@ -4,7 +4,8 @@ Owns: which function carries out which method; what a channel that is absent, cl
 not yet open makes of it (RabbitMQ's rabbit_reader and rabbit_channel).
 Must not know: what the methods do.
 
-A method that no handler is registered for is answered 540 NOT_IMPLEMENTED, connection scope.
+A method that no handler is registered for is answered 503 COMMAND_INVALID, connection scope, as
+RabbitMQ answers methods that only a server sends.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def dispatch(
     if number == 0:
         on_connection = CONNECTION.get(kind)
         if on_connection is None:
-            raise CommandInvalid(texts.UNIMPLEMENTED)
+            raise ChannelError(texts.WRONG_STATE)
         on_connection(session, method)
         return
     channel = session.channels.get(number)
@@ -67,8 +68,6 @@ def dispatch(
         if kind is spec.Channel.Open:
             session.channels[number] = Channel(session, number)
             session.outbox.method(number, spec.Channel.OpenOk())
-            return
-        if kind in (spec.Channel.CloseOk, spec.Channel.Close):
             return
         raise ChannelError(texts.EXPECTED_OPEN)
     if channel.closing:
@@ -84,7 +83,7 @@ def dispatch(
         return
     handler = CHANNEL.get(kind)
     if handler is None:
-        raise NotImplementedByBroker(texts.UNIMPLEMENTED)
+        raise CommandInvalid(texts.UNIMPLEMENTED)
     reply = handler(session, channel, method)
     if reply is not None:
         session.outbox.method(number, reply)
@@ -104,9 +103,10 @@ def channel_close(session: Session, channel: Channel, method: spec.Channel.Close
     return spec.Channel.CloseOk()
 
 
-@handles(spec.Channel.CloseOk)
-def channel_close_ok(session: Session, channel: Channel, method: spec.Channel.CloseOk) -> None:
-    """An answer to no question: RabbitMQ ignores it."""
+@handles(spec.Access.Request)
+def access_request(session: Session, channel: Channel, method: spec.Access.Request) -> spec.Access.RequestOk:
+    """AMQP 0-8's tickets: RabbitMQ gives everybody the same."""
+    return spec.Access.RequestOk(1)
 
 
 @handles(spec.Channel.Flow)
@@ -115,8 +115,3 @@ def channel_flow(session: Session, channel: Channel, method: spec.Channel.Flow) 
     if not method.active:
         raise NotImplementedByBroker(texts.FLOW_INACTIVE)
     return spec.Channel.FlowOk(active=True)
-
-
-@handles(spec.Channel.FlowOk)
-def channel_flow_ok(session: Session, channel: Channel, method: spec.Channel.FlowOk) -> None:
-    """We never ask for flow."""
