@@ -78,7 +78,7 @@ class Differential(RuleBasedStateMachine):
         """Something to work with, so that not all is refused."""
         steps = []
         for queue, given in zip(("q1", "q2"), arguments, strict=True):
-            self.known.add(queue)
+            self._declaring(queue, given)
             steps.append(ops.Call("queue_declare", {"queue": queue, "arguments": given}))
         for exchange, kind in zip(("e1", "e2"), kinds, strict=True):
             steps.append(ops.Call("exchange_declare", {"exchange": exchange, "exchange_type": kind}))
@@ -111,7 +111,14 @@ class Differential(RuleBasedStateMachine):
             queue = operation.arguments["queue"]
             if queue not in self.known and operation.arguments["exclusive"]:
                 self.exclusive[queue] = where[0]
-            self.known.add(queue)
+            self._declaring(queue, operation.arguments["arguments"])
+
+    def _declaring(self, queue: str, arguments: dict[str, Any]) -> None:
+        if queue not in self.known:
+            self.right.limited.discard(queue)
+            if "x-max-length" in arguments:
+                self.right.limited.add(queue)
+        self.known.add(queue)
 
     def _close_connection(self, connection: int) -> None:
         for side in self.sides:

@@ -3,8 +3,9 @@
 Owns: a small class for each operation on few names, and the strategy that draws them, the productive ones more
 often. Must not know: how results are compared (``machine``).
 
-``skipped`` says when an operation would depend on chance: which of several connections a message goes to, or
-which of several queues uses shared room first, is nobody's promise.
+``skipped`` says when an operation would depend on chance or speed: which of several connections a message goes
+to, or which of several queues uses shared room first, is nobody's promise. And whether a burst is past a queue's
+length limit depends on how fast its consumers are, so limited queues have none here (compat/ has some).
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ class Consume:
     exclusive: bool
 
     def skipped(self, side: Side, where: Where) -> bool:
+        if self.queue in side.limited:
+            return True
         others = side.consumers_of(self.queue)
         if all(connection == where[0] for connection, _ in others):
             return False

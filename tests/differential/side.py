@@ -142,6 +142,8 @@ class Side:
         self.connections: list[Any] = [connect() for _ in range(size)]
         self.channels: dict[tuple[int, int], Channel] = {}
         self.published = 0
+        #: Queues with a length limit.
+        self.limited: set[str] = set()
         #: A connection of its own, for looking.
         self.watcher = connect()
         self.watching = self.watcher.channel()
