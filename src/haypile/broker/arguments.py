@@ -347,6 +347,8 @@ MISSING = _Missing()
 
 def plain(value: Any) -> str:
     """A value in an "inequivalent arg" text."""
+    if value is None:
+        return "none"
     if isinstance(value, bytes):
         value = terms.as_text(value)
     return f"'{value}'" if isinstance(value, str) else f"'{show(term(value))}'"
