@@ -43,6 +43,9 @@ class Differential(RuleBasedStateMachine):
     def both(self, where: ops.Where, operation: Callable[[Channel], Any]) -> None:
         """Do it on both sides, compare the replies, let all come to rest, compare everything else."""
         replies = [side.do(where, operation) for side in self.sides]
+        published = max(side.published for side in self.sides)  # a refused burst ends sooner here than there
+        for side in self.sides:
+            side.published = published
         self._same("reply", replies)
         self.compare()
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pika
 from hypothesis import strategies as st
 
-from tests.differential.side import Channel, Consumer, Held, Side
+from tests.differential.side import Channel, Consumer, Held, Side, short
 
 QUEUES = ("q1", "q2", "q3")
 EXCHANGES = ("e1", "e2", "e3")
@@ -100,7 +100,7 @@ class Get:
         if method is None:
             return None
         channel.got(self.queue, method, body, self.auto_ack)
-        return method.message_count, method.redelivered, method.exchange, method.routing_key, body
+        return method.message_count, method.redelivered, method.exchange, method.routing_key, short(body)
 
 
 @dataclass(frozen=True)

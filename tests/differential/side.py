@@ -33,13 +33,18 @@ Held = tuple[str, str]
 Counts = dict[str, tuple[int, int]]
 
 
+def short(body: bytes) -> str:
+    """A body by its beginning and its length."""
+    return f"{body.rstrip(b'.').decode()}+{len(body)}"
+
+
 def describe(error: BaseException) -> str:
     """Class, code and text of an exception, with returned messages."""
     name = type(error).__name__
     if isinstance(error, (exceptions.ChannelClosed, exceptions.ConnectionClosed)):
         return f"{name} {error.reply_code} {VHOST.sub('vhost V', error.reply_text)}"
     if isinstance(error, (exceptions.UnroutableError, exceptions.NackError)):
-        returned = [(m.method.reply_code, m.method.reply_text, m.body) for m in error.messages]
+        returned = [(m.method.reply_code, m.method.reply_text, short(m.body)) for m in error.messages]
         return f"{name} {returned}"
     return f"{name} {error}"
 
@@ -84,15 +89,15 @@ class Channel:
         consumer = self.consumers[tag]
         self._count_tag(method.delivery_tag)
         place = f"{method.exchange!r} {method.routing_key!r} {int(method.redelivered)}"
-        consumer.arrived.append(f"{body!r} {place} {describe_properties(properties)}")
+        consumer.arrived.append(f"{short(body)} {place} {describe_properties(properties)}")
         if not consumer.auto_ack:
-            self.held[consumer.queue, body.decode()] = method.delivery_tag
+            self.held[consumer.queue, short(body)] = method.delivery_tag
 
     def got(self, queue: str, method: Any, body: bytes, auto_ack: bool) -> None:
         """The answer to a basic.get."""
         self._count_tag(method.delivery_tag)
         if not auto_ack:
-            self.held[queue, body.decode()] = method.delivery_tag
+            self.held[queue, short(body)] = method.delivery_tag
 
     def retire(self, tag: str) -> None:
         """A consumer of ours ended."""
@@ -124,7 +129,7 @@ class Channel:
     def on_return(self, _channel: Any, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
         """A message that came back."""
         self.returned.append(
-            f"{method.reply_code} {method.reply_text} {method.exchange!r} {method.routing_key!r} {body!r} "
+            f"{method.reply_code} {method.reply_text} {method.exchange!r} {method.routing_key!r} {short(body)} "
             f"{describe_properties(properties)}"
         )
 
@@ -285,7 +290,7 @@ class Side:
                 method, properties, body = self.watching.basic_get(queue, auto_ack=True)
                 if method is None:
                     break
-                found[queue].append(f"{body!r} {int(method.redelivered)} {describe_properties(properties)}")
+                found[queue].append(f"{short(body)} {int(method.redelivered)} {describe_properties(properties)}")
         return found
 
     def close(self, queues: Iterable[str], exchanges: Iterable[str]) -> None:
