@@ -357,4 +357,5 @@ def plain(value: Any) -> str:
 def _typed(value: Any) -> str:
     if value is MISSING:
         return "none"
-    return f"the value {plain(value)} of type '{type_name(value)}'"
+    shown = "'undefined'" if value is None else plain(value)
+    return f"the value {shown} of type '{type_name(value)}'"
