@@ -15,6 +15,7 @@ FILE_LINES, FUNCTION_LINES, CLASS_METHODS = 420, 80, 25
 LONG_FILES: dict[str, tuple[int, str]] = {}
 #: Classes past the budget, with the methods they may have and why.
 LARGE_CLASSES: dict[str, tuple[int, str]] = {
+    "hay/store.py:Hay": (28, "the one door to a store: transactions, forks, interrupts and room all pass it"),
     "broker/session.py:Session": (
         30,
         "a session's outside (the wire's calls) and inside (the broker's) meet here",
