@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import pika.connection
+from pika.connection import URLParameters as PikaURLParameters
 
 from haypile.targets import LOCAL, OPTIONS, LocalURL, TargetError, parse_local
-
-PikaURLParameters = pika.connection.URLParameters
 
 
 class URLParameters(PikaURLParameters):  # type: ignore[misc]

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pika.connection
 from pika import exceptions
+from pika.connection import Parameters
 
 from haypile.broker.ports import VhostTarget
 
@@ -42,7 +43,6 @@ LONGEST_VHOST = 255
 #: Names of this machine beside its loopback addresses.
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost")
 
-Parameters = pika.connection.Parameters
 
 
 class TargetError(exceptions.AMQPConnectionError):  # type: ignore[misc]

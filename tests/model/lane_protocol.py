@@ -32,7 +32,7 @@ class Publisher(NamedTuple):
     """Where a publisher is."""
 
     step: str = "look at gate"
-    index: int = 0
+    sent: int = 0
     #: Generation of the lane it looked at.
     generation: int = 0
 
@@ -96,13 +96,13 @@ def messages(content: tuple[int, ...]) -> frozenset[int]:
 def publisher_steps(state: State, limits: Limits) -> Iterator[Step]:
     """What a publisher may do next."""
     for i, me in enumerate(state.publishers):
-        if me.index == len(PUBLISHERS[i]):
+        if me.sent == len(PUBLISHERS[i]):
             continue
-        message = PUBLISHERS[i][me.index]
+        message = PUBLISHERS[i][me.sent]
 
         def to(step: str, done: int = 0, /, me: Publisher = me, **changes: object) -> State:
             mine = changes.pop("generation_seen", me.generation)
-            moved = Publisher(step, me.index + done, mine if step != "look at gate" else 0)  # type: ignore[arg-type]
+            moved = Publisher(step, me.sent + done, mine if step != "look at gate" else 0)  # type: ignore[arg-type]
             publishers = (*state.publishers[:i], moved, *state.publishers[i + 1 :])  # noqa: B023
             return replace(state, publishers=publishers, **changes)  # type: ignore[arg-type]
 
@@ -313,7 +313,8 @@ def explore(consumers: int, limits: Limits = Limits()) -> Report:  # noqa: B008
 def main() -> int:
     """Explore as the command line says."""
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
-    limits = Limits(*numbers, tick="notick" not in sys.argv)  # type: ignore[arg-type]
+    capacity, kills, leaves = [*numbers, *[1, 1, 1][len(numbers) :]]
+    limits = Limits(capacity, kills, leaves, "notick" not in sys.argv)
     failed = False
     for consumers in (1, 2):
         report = explore(consumers, limits)

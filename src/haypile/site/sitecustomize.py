@@ -17,7 +17,7 @@ class _WhenPikaIsImported:
     def find_spec(fullname, path=None, target=None):  # type: ignore[no-untyped-def]
         if fullname != "pika":
             return None
-        sys.meta_path.remove(_WhenPikaIsImported)  # type: ignore[arg-type]
+        sys.meta_path.remove(_WhenPikaIsImported)
         spec = importlib.util.find_spec("pika")
         if spec is None or spec.loader is None:
             return spec
@@ -38,7 +38,7 @@ class _WhenPikaIsImported:
         return spec
 
 
-def _hand_on():  # type: ignore[no-untyped-def]
+def _hand_on() -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     rest = [path for path in sys.path if os.path.abspath(path or ".") != here]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
@@ -49,5 +49,5 @@ def _hand_on():  # type: ignore[no-untyped-def]
 
 
 if os.environ.get("HAYPILE_RUN"):
-    sys.meta_path.insert(0, _WhenPikaIsImported)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _WhenPikaIsImported)
 _hand_on()
