@@ -30,8 +30,9 @@ def main() -> None:
             queue = channel.queue_declare("", exclusive=True).method.queue
             channel.basic_consume(queue, on_message)
             connection.process_data_events(time_limit=0)
-            say("consuming")
+            # The runner's Ctrl-C may come while the word is still on its way out.
             with contextlib.suppress(KeyboardInterrupt):
+                say("consuming")
                 channel.start_consuming()
         elif command["do"] == "close":
             break
