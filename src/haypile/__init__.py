@@ -4,28 +4,39 @@ Every public name of pika is here, submodules too; connections go where their pa
 (``haypile.targets``): kernel queues of this host, or a RabbitMQ.
 """
 
+from typing import Any
+
 from haypile.alias import alias_pika
 
 alias_pika()
 
+import pika as _pika  # noqa: E402
 from pika import (  # noqa: E402
     AMQPConnectionWorkflow,
     BaseConnection,
     BasicProperties,
     ConnectionParameters,
+    DeliveryMode,
     PlainCredentials,
     SSLOptions,
+    amqp_object,
+    callback,
     channel,
-    connection,
+    compat,
     credentials,
+    data,
+    delivery_mode,
+    diagnostic_utils,
     exceptions,
     exchange_type,
     frame,
+    heartbeat,
     spec,
+    tcp_socket_opts,
+    validators,
 )
-from pika.delivery_mode import DeliveryMode  # noqa: E402
 
-from haypile import adapters  # noqa: E402
+from haypile import adapters, connection  # noqa: E402
 from haypile.fronts.blocking import BlockingConnection  # noqa: E402
 from haypile.fronts.select import SelectConnection  # noqa: E402
 from haypile.parameters import URLParameters  # noqa: E402
@@ -45,13 +56,30 @@ __all__ = [
     "SelectConnection",
     "URLParameters",
     "adapters",
+    "amqp_object",
+    "callback",
     "channel",
+    "compat",
     "connection",
     "credentials",
+    "data",
+    "delivery_mode",
+    "diagnostic_utils",
     "exceptions",
     "exchange_type",
     "frame",
+    "heartbeat",
     "install",
     "spec",
+    "tcp_socket_opts",
     "uninstall",
+    "validators",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What a newer pika has beyond the names above."""
+    try:
+        return getattr(_pika, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

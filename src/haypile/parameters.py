@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pika.connection import URLParameters as PikaURLParameters
-
-from haypile.targets import LOCAL, OPTIONS, LocalURL, TargetError, parse_local
+from haypile.targets import LOCAL, OPTIONS, LocalURL, PikaURLParameters, TargetError, parse_local
 
 
 class URLParameters(PikaURLParameters):  # type: ignore[misc]

@@ -13,6 +13,7 @@ environment is covered.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,47 +24,84 @@ import pika.adapters
 import pika.adapters.blocking_connection
 import pika.adapters.select_connection
 import pika.connection
+from pika.adapters.blocking_connection import BlockingConnection as PikaBlockingConnection
+from pika.adapters.select_connection import SelectConnection as PikaSelectConnection
 
 from haypile.fronts.blocking import BlockingConnection
 from haypile.fronts.select import SelectConnection
 from haypile.parameters import URLParameters
-from haypile.targets import URL_VARIABLE
+from haypile.targets import URL_VARIABLE, PikaURLParameters
 
 #: Where the program's own ``sitecustomize`` is stood in for.
 SITE = Path(__file__).parent / "site"
 RUN_VARIABLE = "HAYPILE_RUN"
 
-_REPLACED: tuple[tuple[Any, str, Any], ...] = (
-    (pika, "BlockingConnection", BlockingConnection),
-    (pika.adapters, "BlockingConnection", BlockingConnection),
-    (pika.adapters.blocking_connection, "BlockingConnection", BlockingConnection),
-    (pika, "SelectConnection", SelectConnection),
-    (pika.adapters, "SelectConnection", SelectConnection),
-    (pika.adapters.select_connection, "SelectConnection", SelectConnection),
-    (pika, "URLParameters", URLParameters),
-    (pika.connection, "URLParameters", URLParameters),
+#: pika's classes, what stands in for them, and the modules that name them.
+_REPLACED: tuple[tuple[Any, Any, tuple[Any, ...]], ...] = (
+    (
+        PikaBlockingConnection,
+        BlockingConnection,
+        (pika, pika.adapters, pika.adapters.blocking_connection),
+    ),
+    (
+        PikaSelectConnection,
+        SelectConnection,
+        (pika, pika.adapters, pika.adapters.select_connection),
+    ),
+    (PikaURLParameters, URLParameters, (pika, pika.connection)),
 )
-_originals: list[tuple[Any, str, Any]] = []
+_installed = False
+#: HAYPILE_URL as it was before ``install(url)`` set it.
+_url_before: list[str | None] = []
 
 
 def install(url: str | None = None) -> None:
     """Replace pika's connection classes by haypile's in this process. Idempotent.
 
-    ``url``: where all connections go, as ``HAYPILE_URL``; None: where their parameters lead.
+    ``url``: where all connections go, as ``HAYPILE_URL`` (child processes inherit it); None: where their
+    parameters lead. What was imported before is replaced too: pika's classes, when called, make ours.
     """
+    global _installed
     if url is not None:
+        if not _url_before:
+            _url_before.append(os.environ.get(URL_VARIABLE))
         os.environ[URL_VARIABLE] = url
-    if not _originals:
-        for module, name, ours in _REPLACED:
-            _originals.append((module, name, getattr(module, name)))
-            setattr(module, name, ours)
+    if not _installed:
+        _installed = True
+        for original, ours, modules in _REPLACED:
+            _redirect(original, ours)
+            for module in modules:
+                setattr(module, original.__name__, ours)
 
 
 def uninstall() -> None:
-    """Undo ``install``: new connections are pika's own again."""
-    while _originals:
-        module, name, pikas = _originals.pop()
-        setattr(module, name, pikas)
+    """Undo ``install``: new connections are pika's own again, and HAYPILE_URL is what it was."""
+    global _installed
+    if _url_before:
+        before = _url_before.pop()
+        if before is None:
+            os.environ.pop(URL_VARIABLE, None)
+        else:
+            os.environ[URL_VARIABLE] = before
+    if _installed:
+        _installed = False
+        for original, _, modules in _REPLACED:
+            for module in modules:
+                setattr(module, original.__name__, original)
+
+
+def _redirect(original: Any, ours: Any) -> None:
+    """Calling ``original``, by whatever name it was imported, makes one of ``ours`` while installed.
+
+    Left in place for good: a class whose ``__new__`` was set and deleted takes no arguments any more
+    (https://github.com/python/cpython/issues/69918).
+    """
+
+    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return object.__new__(ours if cls is original and _installed else cls)
+
+    if original.__dict__.get("__new__") is None:
+        original.__new__ = new
 
 
 def environment(url: str | None) -> dict[str, str]:
@@ -72,14 +110,16 @@ def environment(url: str | None) -> dict[str, str]:
     environ[RUN_VARIABLE] = "1"
     if url is not None:
         environ[URL_VARIABLE] = url
-    paths = [str(SITE)]
-    paths += [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(SITE)]
-    environ["PYTHONPATH"] = os.pathsep.join(paths)
+    site = str(SITE)
+    paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != site]
+    environ["PYTHONPATH"] = os.pathsep.join([site, *paths])
     return environ
 
 
 def run(arguments: Sequence[str], url: str | None = None) -> None:
-    """Become ``python ARGUMENTS…`` with pika replaced. Does not return."""
+    """Become ``python ARGUMENTS…`` with pika replaced. Does not return. Raises OSError."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *arguments], environment(url))
+    # -u, -O, -W …: what this interpreter was told holds for the program too.
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    os.execve(sys.executable, [sys.executable, *flags, *arguments], environment(url))

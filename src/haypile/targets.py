@@ -15,6 +15,7 @@ import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pika.connection
@@ -22,6 +23,9 @@ from pika import exceptions
 from pika.connection import Parameters
 
 from haypile.broker.ports import VhostTarget
+
+#: pika's own, whatever ``swap`` puts there later.
+PikaURLParameters: Any = pika.connection.URLParameters
 
 #: Schemes of kernel queues, and of a RabbitMQ.
 LOCAL = ("posix", "sysv")
@@ -42,7 +46,6 @@ LONGEST_VHOST = 255
 
 #: Names of this machine beside its loopback addresses.
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost")
-
 
 
 class TargetError(exceptions.AMQPConnectionError):  # type: ignore[misc]
@@ -98,9 +101,7 @@ def vhost_directory(base: Path, vhost: str, transport: str = "posix") -> Path:
     except UnicodeEncodeError:
         raise TargetError(f"virtual host {vhost!r} is not valid Unicode; choose another name") from None
     if length > LONGEST_VHOST:
-        raise TargetError(
-            f"virtual host {vhost[:40]!r}… is longer than {LONGEST_VHOST} bytes; choose a shorter name"
-        )
+        raise TargetError(f"virtual host {vhost[:40]!r}… is longer than {LONGEST_VHOST} bytes; choose a shorter name")
     # Dots would make "." and ".."; "~" marks a name that goes on; "%" alone is the name without letters.
     name = quote(vhost, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
     parts = [name[i : i + LONGEST_NAME] for i in range(0, len(name), LONGEST_NAME)]
@@ -148,9 +149,7 @@ def parse_options(url: str, query: dict[str, list[str]]) -> LocalOptions:
         )
     durability = query.get("durability", ["disk"])[0]
     if durability not in DURABILITIES:
-        raise TargetError(
-            f"{url!r}: durability is {durability!r}, but must be one of {', '.join(DURABILITIES)}"
-        )
+        raise TargetError(f"{url!r}: durability is {durability!r}, but must be one of {', '.join(DURABILITIES)}")
     directory = query.get("dir", [""])[0]
     if "dir" in query and not directory:
         raise TargetError(f"{url!r}: dir is empty; name a directory, or leave it out")
@@ -178,7 +177,7 @@ def resolve(parameters: Parameters) -> VhostTarget | Parameters:
     if url:
         local = parse_local(url)
         return remote(url, parameters) if local is None else local_target(local, parameters.virtual_host)
-    if isinstance(parameters, pika.connection.URLParameters):
+    if isinstance(parameters, PikaURLParameters):
         local = getattr(parameters, "local_url", None)
         return parameters if local is None else local_target(local, parameters.virtual_host)
     if is_local(parameters.host):
@@ -194,7 +193,7 @@ def remote(url: str, parameters: Parameters) -> Parameters:
     """
     parts = urlsplit(url)
     try:
-        found = pika.connection.URLParameters(url)
+        found = PikaURLParameters(url)
     except Exception as error:
         # pika raises many kinds; the URL may hold a password.
         raise TargetError(f"{URL_VARIABLE} is no URL that pika understands: {error}") from error

@@ -14,7 +14,7 @@ from haypile import swap, targets
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     short_help="Run an unmodified pika program.",
 )
 @click.option("--url", metavar="URL", help="Where all its connections go: posix:///VHOST, amqp://…")

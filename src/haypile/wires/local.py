@@ -1,58 +1,58 @@
 """The local wire: pika's connection on one side, a broker session on the other.
 
-Owns: the AMQP handshake, the order of what goes up, the translation of failures to open into
-pika's exceptions.
+Owns: the AMQP handshake, what pika would have refused to marshal, the order of what goes up, the end of
+a connection whose vhost fails, and what becomes of it in a forked child.
 Must not know: what methods mean (the broker), pika's private names (``seam``).
 
-Nothing goes up while pika is in the middle of sending: replies wait in the inbox until the loop
-turns, or until a blocking front, which knows that it is safe, asks for them.
+Nothing goes up while pika is in the middle of sending, and nothing while the broker is at work, unless
+the front says that no code of the user runs then (``eager``): replies wait in the inbox until the
+loop turns, or until a blocking front asks for them.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import logging
 import os
-import platform
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pika import exceptions, frame, spec
 
 from haypile.broker.errors import AMQPError
 from haypile.broker.ports import VhostTarget
-from haypile.broker.session import Session
 from haypile.hay.errors import HayError
 from haypile.lanes.errors import LaneError
+from haypile.wires import handshake, lives
 from haypile.wires.seam import Seam
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
 
 LOGGER = logging.getLogger("haypile")
 
-_Publish = spec.Basic.Publish
 _Deliver = spec.Basic.Deliver
 _Ack = spec.Basic.Ack
+_BasicProperties = spec.BasicProperties
 
-#: RabbitMQ's defaults.
-CHANNEL_MAX, FRAME_MAX = 2047, 131072
 #: What a frame has room for.
-LAST_CHANNEL = 65535
+LAST_CHANNEL, LAST_TAG = 0xFFFF, 0xFFFFFFFFFFFFFFFF
+#: Pairs of exchange and routing key that are known to be good; beyond it the set starts anew.
+VALID_NAMES = 65_536
 
-#: What RabbitMQ 3.10 says of itself, so that clients find what they look for.
-CAPABILITIES = {
-    "publisher_confirms": True,
-    "exchange_exchange_bindings": True,
-    "basic.nack": True,
-    "consumer_cancel_notify": True,
-    "connection.blocked": True,
-    "consumer_priorities": True,
-    "authentication_failure_close": True,
-    "per_consumer_qos": True,
-    "direct_reply_to": True,
-}
+#: What leaves the broker when the vhost itself fails: no memory, no disk, a state directory removed.
+FAILURES = (HayError, LaneError, OSError)
 
-Watch = Callable[[int, Callable[[int], None]], None]
+Watch = Callable[[int, Callable[[], None]], None]
+
+
+def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Session:
+    """``Session.open``; the broker is imported by the first connection to this host, not before."""
+    from haypile.broker.session import Session  # noqa: PLC0415
+
+    return Session.open(target, outbox, **options)
 
 
 class LocalWire:
@@ -65,83 +65,105 @@ class LocalWire:
         watch: Watch,
         unwatch: Callable[[int], None],
         *,
-        eager: bool = False,
-        patience: float = 0.002,
+        patience: float,
     ) -> None:
-        """``eager``: the front asks for replies itself and runs no user code while it gets them."""
+        """``watch(fd, callback)`` and ``unwatch(fd)`` are the loop's; ``patience``: see ``Session.open``."""
         self.connection = connection
         self.target = target
-        self.eager = eager
         self.patience = patience
         self.session: Session | None = None
         self.inbox: deque[tuple[int, Any, Any, bytes | None]] = deque()
-        self.pid = os.getpid()
+        self.stale = 0
+        self.broken = False
         self._watch, self._unwatch = watch, unwatch
+        #: The loop will call ``turn`` (or is in it, or will get to it when it leaves the broker).
         self._scheduled = False
         self._soon = False
-        self._turning = False
         self._timer: Any = None
         self._valid: set[tuple[str, str]] = set()
         self._user = "guest"
         self._client_properties: dict[str, Any] = {}
         self._down = False
+        lives.begin(self)
 
     # -- from pika --------------------------------------------------------------------------
 
     def connect(self) -> None:
         """Bring the wire up."""
-        self.connection.call_soon(self.connection.stream_connected)
+
+        def connected() -> None:
+            if not self._down:
+                self.connection.stream_connected()
+
+        self.connection.call_soon(connected)
 
     def disconnect(self) -> None:
         """Take the wire down."""
         if not self._down:
             self._down = True
+            self.inbox.clear()
+            self.stale = 0
             self.end_session()
             self.connection.call_soon(lambda: self.connection.stream_terminated(None))
 
     def emitted(self, data: bytes) -> None:
         """pika wrote bytes: the protocol header or a heartbeat."""
         if data[:4] == b"AMQP":
-            self.method(0, spec.Connection.Start(0, 9, server_properties(), "AMQPLAIN PLAIN", "en_US"))
+            self.method(0, handshake.start())
         else:
             self.connection.heartbeat()
 
     def send(self, number: int, method: Any, content: Any) -> None:
         """pika sends a method."""
-        kind = method.__class__
-        session = self.session
-        if number > LAST_CHANNEL:
-            frame.Method(number, method).marshal()
-        if self.pid != os.getpid():
-            raise exceptions.ConnectionWrongStateError(
-                "this connection belongs to the parent process; open a new one in the forked child"
-            )
-        if kind is _Publish:
-            name = method.exchange, method.routing_key
-            if name not in self._valid:
-                method.encode()
-                if len(self._valid) > 65536:
-                    self._valid.clear()
-                self._valid.add(name)
-            if session is not None:
-                session.handle(number, method, content[0], content[1])
+        if content:
+            self.publish(number, method, *content)
             return
-        if kind is not _Ack:
+        if method.__class__ is not _Ack or method.delivery_tag.__class__ is not int:
+            validate(number, method)
+        elif not 0 <= method.delivery_tag <= LAST_TAG:
             method.encode()
+        session = self.session
         if session is not None:
-            session.handle(number, method)
+            try:
+                session.handle(number, method)
+            except FAILURES as error:
+                self.fail(error)
         elif number == 0:
             self.shake_hands(method)
+
+    def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None:
+        """pika publishes a message."""
+        name = method.exchange, method.routing_key
+        try:
+            if name not in self._valid:
+                self._learn(number, method)
+            if properties.__class__ is not _BasicProperties:
+                properties.encode()
+            if self.session is not None:
+                self.session.handle(number, method, properties, body)
+        except FAILURES as error:
+            self.fail(error)
+        except Exception:
+            # What pika could not have sent is pika's error, and the broker has not touched it.
+            frame.Method(number, method).marshal()
+            frame.Header(number, len(body), properties).marshal()
+            raise
+
+    def _learn(self, number: int, method: Any) -> None:
+        validate(number, method)
+        if len(self._valid) >= VALID_NAMES:
+            self._valid.clear()
+        self._valid.add((method.exchange, method.routing_key))
 
     def shake_hands(self, method: Any) -> None:
         """The handshake, up to the open connection."""
         if isinstance(method, spec.Connection.StartOk):
             self._client_properties = method.client_properties or {}
-            self._user = user_of(method)
-            self.method(0, spec.Connection.Tune(CHANNEL_MAX, FRAME_MAX, 60))
+            self._user = handshake.user_of(method)
+            self.method(0, handshake.tune())
         elif isinstance(method, spec.Connection.Open):
             try:
-                self.session = Session.open(
+                self.session = open_session(
                     self.target,
                     self,
                     client_properties=self._client_properties,
@@ -151,24 +173,33 @@ class LocalWire:
                 )
             except AMQPError as error:
                 self.method(0, spec.Connection.Close(error.reply_code, error.reply_text, 10, 40))
-            except (HayError, LaneError, OSError) as error:
+            except FAILURES as error:
                 LOGGER.error("cannot use vhost %r: %s", self.target.vhost, error)
                 self.refuse(exceptions.AMQPConnectionError(str(error)))
             else:
-                SESSIONS[self.session.id, self.pid] = self.session
                 self.method(0, spec.Connection.OpenOk(""))
 
     def refuse(self, error: Exception) -> None:
-        """The connection cannot be had."""
+        """The connection cannot be had, or ends in the middle."""
         self._down = True
+        self.inbox.clear()
+        self.stale = 0
         self.connection.call_soon(lambda: self.connection.stream_terminated(error))
+
+    def fail(self, error: Exception) -> None:
+        """The vhost failed under an open connection: to pika the stream is lost."""
+        if self._down:
+            return
+        LOGGER.error("vhost %r failed: %s", self.target.vhost, error, exc_info=True)
+        self.broken = True
+        self.end_session()
+        self.refuse(exceptions.StreamLostError(f"vhost {self.target.vhost!r} failed: {error}"))
 
     def end_session(self) -> None:
         """Give back what the session holds."""
         session, self.session = self.session, None
-        if session is not None and self.pid == os.getpid():
-            SESSIONS.pop((session.id, self.pid), None)
-            session.close()
+        if session is not None:
+            lives.close(session)
 
     # -- from the broker --------------------------------------------------------------------
 
@@ -180,20 +211,20 @@ class LocalWire:
 
     def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
         """See ``Outbox.content``."""
-        if self._turning and self.eager and not self.inbox and method.__class__ is _Deliver:
-            self.connection.receive_delivery(channel, method, properties, body)
-            return
         self.inbox.append((channel, method, properties, body))
         if not self._scheduled:
             self.schedule()
 
     def watch(self, fd: int) -> None:
         """See ``Outbox.watch``."""
-        self._watch(fd, self.on_ready)
+        self._watch(fd, lambda: self.on_ready(fd))
 
     def unwatch(self, fd: int) -> None:
-        """See ``Outbox.unwatch``."""
-        self._unwatch(fd)
+        """See ``Outbox.unwatch``. A loop that was closed first has forgotten its descriptors."""
+        try:
+            self._unwatch(fd)
+        except Exception as error:
+            LOGGER.debug("descriptor %d was not watched any more: %r", fd, error)
 
     def call_at(self, deadline: float | None) -> None:
         """See ``Outbox.call_at``."""
@@ -206,100 +237,89 @@ class LocalWire:
 
     def soon(self) -> None:
         """See ``Outbox.soon``."""
-        if not self.eager and not self._soon:
-            self._soon = True
-            self.connection.call_soon(self.before_sleep)
+        self._soon = True
+        if not self._scheduled:
+            self.schedule()
 
     # -- the loop turns ---------------------------------------------------------------------
 
     def schedule(self) -> None:
-        """Something waits for pika: have the loop turn, unless the front does so by itself."""
-        if not self.eager or self.session is None:
-            self._scheduled = True
-            self.connection.call_soon(self.turn)
+        """Something waits for pika: have the loop turn."""
+        self._scheduled = True
+        self.connection.call_soon(self.turn)
 
     def turn(self) -> None:
-        """Hand everything that waits to pika."""
-        self._scheduled = False
-        inbox = self.inbox
-        connection = self.connection
-        while inbox:
-            number, method, properties, body = inbox.popleft()
-            if body is None:
-                connection.receive_method(number, method)
-            elif method.__class__ is _Deliver:
-                connection.receive_delivery(number, method, properties, body)
-            else:
-                connection.receive_content(number, method, properties, body)
+        """Hand what waits to pika; called by the loop.
+
+        What comes in meanwhile waits for the next turn: timers and other descriptors have theirs first.
+        """
+        self._scheduled = True
+        self._soon = False
+        inbox, pass_on = self.inbox, self.pass_on
+        try:
+            for _ in range(len(inbox)):
+                if not inbox:
+                    break
+                pass_on(*inbox.popleft())
+            if not inbox:
+                self.before_sleep()
+        finally:
+            self._scheduled = False
+            if inbox or self._soon:
+                self.schedule()
+
+    def pass_on(self, number: int, method: Any, properties: Any, body: bytes | None) -> None:
+        """Hand one method to pika."""
+        if body is None:
+            self.connection.receive_method(number, method)
+        elif method.__class__ is _Deliver:
+            self.connection.receive_delivery(number, method, properties, body)
+        else:
+            self.connection.receive_content(number, method, properties, body)
 
     def before_sleep(self) -> None:
         """The loop is about to block."""
-        self._soon = False
-        session = self.session
-        if session is not None:
-            self._turning = True
-            try:
-                session.before_sleep()
-            finally:
-                self._turning = False
+        if lives.dropped:
+            lives.reap()
+        if self.session is not None:
+            self._work(self.session.before_sleep)
 
     def on_ready(self, fd: int) -> None:
         """A descriptor of the session is readable."""
-        session = self.session
-        if session is not None:
-            self._turning = True
-            try:
-                session.on_ready(fd)
-            finally:
-                self._turning = False
+        if self.session is not None:
+            self._work(self.session.on_ready, fd)
+            self.turn()
 
     def on_timer(self) -> None:
         """The session's deadline has come."""
         self._timer = None
+        if self.session is not None:
+            self._work(self.session.on_timer)
+            self.turn()
+
+    def _work(self, work: Callable[..., None], *arguments: int) -> None:
+        """Let the session work; what it puts into the inbox is seen to afterwards."""
+        before, self._scheduled = self._scheduled, True
+        try:
+            work(*arguments)
+        except FAILURES as error:
+            self.fail(error)
+        finally:
+            self._scheduled = before
+
+    def __del__(self) -> None:
+        # Dropped without close, as when a socket is: the session gives back what it holds.
         session = self.session
         if session is not None:
-            self._turning = True
-            try:
-                session.on_timer()
-            finally:
-                self._turning = False
+            lives.drop(session)
 
 
-#: Sessions of this process that are open, to be closed at its end.
-SESSIONS: dict[tuple[int, int], Session] = {}
-
-
-def close_all() -> None:
-    """At the end of the process: leave nothing for others to clean up."""
-    for (_, pid), session in list(SESSIONS.items()):
-        if pid == os.getpid():
-            try:
-                session.close()
-            except Exception:
-                LOGGER.debug("a session could not be closed at exit", exc_info=True)
-
-
-atexit.register(close_all)
-
-
-def server_properties() -> dict[str, Any]:
-    """What the broker says of itself in Connection.Start."""
-    return {
-        "capabilities": dict(CAPABILITIES),
-        "cluster_name": f"haypile@{platform.node()}",
-        "copyright": "",
-        "information": "https://pypi.org/project/haypile",
-        "platform": f"Python {platform.python_version()}",
-        "product": "haypile",
-        "version": "3.10.8",
-    }
-
-
-def user_of(method: spec.Connection.StartOk) -> str:
-    """User name in a PLAIN response; haypile asks for no password, the kernel knows who we are."""
-    response = method.response
-    if isinstance(response, str):
-        response = response.encode()
-    parts = (response or b"").split(b"\0")
-    return parts[1].decode(errors="replace") if len(parts) == 3 else "guest"
-
+def validate(number: int, method: Any) -> None:
+    """Raise what pika would raise when it marshals ``method``, and see names as RabbitMQ would: as text."""
+    if number > LAST_CHANNEL:
+        frame.Method(number, method).marshal()
+    method.encode()
+    for name, value in vars(method).items():
+        if value.__class__ is bytes:
+            with contextlib.suppress(UnicodeDecodeError):
+                setattr(method, name, value.decode())

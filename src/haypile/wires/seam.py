@@ -1,41 +1,109 @@
 """Every private name of pika that haypile touches.
 
-Owns: the cut through pika, right above its frames: four methods of ``pika.connection.Connection``
-overridden, the rest called. Names and signatures are checked by ``tests/wires/test_seam.py``
-against the installed pika, so that a new release breaks this file and that test, loudly.
+Owns: the cut through pika, right above its frames (four methods of ``pika.connection.Connection`` are
+overridden, the rest is called), and pika's blocking calls where they can do without its callbacks.
+``tests/wires/test_seam.py`` checks each name and its signature against the installed pika, so that a
+new release breaks this file and that test, loudly. pika 1.3.2 and 1.4 are alike in all of them.
 Must not know: AMQP's meaning, the broker.
+
+What is overridden for speed does what pika's own code does, step by step; whatever is not the plain case
+goes to pika's code.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pika.connection
-from pika import exceptions, frame
-
-if TYPE_CHECKING:
-    from haypile.wires.local import LocalWire
+from pika import exceptions, frame, spec, validators
+from pika.adapters import blocking_connection
+from pika.compat import as_bytes
 
 _Method = frame.Method
 _Header = frame.Header
 _Body = frame.Body
+_Publish = spec.Basic.Publish
+_Ack = spec.Basic.Ack
+_Nack = spec.Basic.Nack
+_Get = spec.Basic.Get
+_GetOk = spec.Basic.GetOk
+_GET_REPLIES = (_GetOk, spec.Basic.GetEmpty)
 
-#: Private names of ``pika.connection.Connection`` that this module overrides or calls.
-CONNECTION_NAMES = {
-    "_adapter_connect_stream": ("self",),
-    "_adapter_disconnect_stream": ("self",),
-    "_adapter_emit_data": ("self", "data"),
-    "_send_method": ("self", "channel_number", "method", "content"),
-    "_adapter_add_callback_threadsafe": ("self", "callback"),
-    "_adapter_call_later": ("self", "delay", "callback"),
-    "_adapter_remove_timeout": ("self", "timeout_id"),
-    "_on_stream_connected": ("self",),
-    "_on_stream_terminated": ("self", "error"),
-    "_process_frame": ("self", "frame_value"),
+#: Logger and states by the names that pika's own code uses.
+_LOGGER: logging.Logger = blocking_connection.LOGGER
+_CLOSED = pika.connection.Connection.CONNECTION_CLOSED
+_OPEN = pika.connection.Connection.CONNECTION_OPEN
+_CHANNEL_OPEN = pika.channel.Channel.OPEN
+
+#: Private methods of pika by class, with their parameters.
+METHODS: dict[str, dict[str, tuple[str, ...]]] = {
+    "pika.connection.Connection": {
+        "_adapter_connect_stream": ("self",),
+        "_adapter_disconnect_stream": ("self",),
+        "_adapter_emit_data": ("self", "data"),
+        "_send_method": ("self", "channel_number", "method", "content"),
+        "_adapter_add_callback_threadsafe": ("self", "callback"),
+        "_adapter_call_later": ("self", "delay", "callback"),
+        "_adapter_remove_timeout": ("self", "timeout_id"),
+        "_on_stream_connected": ("self",),
+        "_on_stream_terminated": ("self", "error"),
+        "_process_frame": ("self", "frame_value"),
+    },
+    "pika.channel.Channel": {
+        "_on_deliver": ("self", "method_frame", "header_frame", "body"),
+    },
+    "pika.adapters.blocking_connection.BlockingConnection": {
+        "_flush_output": ("self", "waiters"),
+        "_cleanup": ("self",),
+    },
+    "pika.adapters.blocking_connection.BlockingChannel": {
+        "_flush_output": ("self", "waiters"),
+    },
 }
-#: Private names of ``pika.channel.Channel``.
-CHANNEL_NAMES = {"_on_deliver": ("self", "method_frame", "header_frame", "body")}
+#: Private attributes of their instances.
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "pika.connection.Connection": ("_channels",),
+    "pika.channel.Channel": ("_consumers", "_cancelled", "_state"),
+    "pika.adapters.blocking_connection.BlockingConnection": ("_impl", "_closed_result"),
+    "pika.adapters.blocking_connection.BlockingChannel": (
+        "_impl",
+        "_delivery_confirmation",
+        "_message_confirmation_result",
+        "_basic_getempty_result",
+        "_puback_return",
+    ),
+}
+
+
+class Wire(Protocol):
+    """What the seam of every connection calls: ``wires.local.LocalWire``."""
+
+    def connect(self) -> None: ...
+    def disconnect(self) -> None: ...
+    def emitted(self, data: bytes) -> None: ...
+    def send(self, number: int, method: Any, content: Any) -> None: ...
+
+
+class BlockingWire(Wire, Protocol):
+    """What the seam of a blocking connection calls, too: ``wires.eager.EagerWire``."""
+
+    inbox: deque[tuple[int, Any, Any, bytes | None]]
+    #: Entries of the inbox that were there when the last blocking call ended.
+    stale: int
+    #: The vhost failed; the end of the connection is on its way to pika.
+    broken: bool
+
+    @property
+    def restless(self) -> bool: ...
+    def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
+    def turn(self) -> None: ...
+    def catch_up(self) -> None: ...
+    def before_sleep(self) -> None: ...
+    def breathe(self) -> None: ...
+    def look(self) -> None: ...
 
 
 class Seam(pika.connection.Connection):  # type: ignore[misc]
@@ -44,7 +112,7 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
     ``wire`` is None for a connection that goes to a RabbitMQ: then all is pika's own.
     """
 
-    wire: LocalWire | None = None
+    wire: Wire | None = None
 
     # -- pika calls these -------------------------------------------------------------------
 
@@ -71,7 +139,8 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
         if wire is None:
             super()._send_method(channel_number, method, content)
             return
-        if self.is_closed:
+        if self.connection_state == _CLOSED:
+            pika.connection.LOGGER.error("Attempted to send frame when closed")
             raise exceptions.ConnectionWrongStateError("Attempted to send a frame on closed connection.")
         wire.send(channel_number, method, content)
 
@@ -111,8 +180,14 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
     def receive_delivery(self, number: int, method: Any, properties: Any, body: bytes) -> None:
         """Hand Basic.Deliver to pika: one call instead of three frames."""
         channel = self._channels.get(number)
-        if channel is not None:
+        if channel is None:
+            return
+        tag = method.consumer_tag
+        consumer = channel._consumers.get(tag)
+        if consumer is None or tag in channel._cancelled:
             channel._on_deliver(_Method(number, method), _Header(number, len(body), properties), body)
+        else:
+            consumer(channel, method, properties, body)
 
     def heartbeat(self) -> None:
         """Answer a heartbeat: pika looks at the number of bytes that came."""
@@ -123,3 +198,165 @@ def turn_loop(connection: Any) -> None:
     """One turn of pika's select loop: wait for a descriptor, a timer or a callback."""
     connection.ioloop.poll()
     connection.ioloop.process_timeouts()
+
+
+class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc]
+    """pika's BlockingConnection, waiting without a detour through the select loop.
+
+    pika's ``_flush_output`` is where every blocking call waits. Over a wire there is nothing to flush, and
+    replies are mostly there already: they are handed to pika at once, and only a wait for something that
+    is not there goes to sleep in the loop.
+    """
+
+    def _flush_output(self, *waiters: Callable[[], bool]) -> None:
+        impl = self._impl
+        wire: BlockingWire | None = getattr(impl, "wire", None)
+        if wire is None:
+            super()._flush_output(*waiters)
+            return
+        if impl.connection_state == _CLOSED:
+            raise exceptions.ConnectionWrongStateError()
+        closed = self._closed_result
+        inbox = wire.inbox
+        if wire.stale:
+            wire.catch_up()
+        # What is ready already is not waited for, as in pika.
+        while waiters and not closed.ready and not _some(waiters):
+            if not inbox:
+                wire.before_sleep()
+                if not inbox:
+                    if _some(waiters):
+                        wire.breathe()
+                        break
+                    if wire.restless:
+                        wire.look()
+                    else:
+                        turn_loop(impl)
+            wire.turn()
+        while wire.broken and not closed.ready:
+            turn_loop(impl)
+        wire.stale = len(inbox)
+        if closed.ready:
+            self._on_closed()
+
+    def _on_closed(self) -> None:
+        """The connection ended while somebody waited: as pika reports it."""
+        result = self._closed_result.value
+        try:
+            if not isinstance(result.error, exceptions.ConnectionClosedByClient):
+                _LOGGER.error("Unexpected connection close detected: %r", result.error)
+                raise result.error
+            _LOGGER.info("User-initiated close: result=%r", result)
+        finally:
+            self._cleanup()
+
+    def channel(self, channel_number: int | None = None) -> Any:
+        """See pika."""
+        channel = super().channel(channel_number)
+        if type(channel) is blocking_connection.BlockingChannel:
+            wire = getattr(self._impl, "wire", None)
+            if wire is not None:
+                channel.__class__ = QuickChannel
+                channel.wire = wire
+        return channel
+
+
+class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
+    """pika's BlockingChannel with the calls that programs make for every message cut short."""
+
+    wire: BlockingWire
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: spec.BasicProperties | None = None,
+        mandatory: bool = False,
+    ) -> None:
+        """See pika."""
+        impl, wire = self._impl, self.wire
+        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
+            super().basic_publish(exchange, routing_key, body, properties, mandatory)
+            return
+        if body.__class__ is not bytes:
+            body = as_bytes(body)
+        wire.publish(
+            impl.channel_number,
+            _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
+            properties or spec.BasicProperties(),
+            body,
+        )
+        if self._delivery_confirmation:
+            self._confirm(exchange, routing_key, mandatory)
+        elif wire.inbox or wire.broken:
+            self._flush_output()
+
+    def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
+        """Wait until what was just published is confirmed, as pika's ``basic_publish`` does."""
+        wire = self.wire
+        inbox = wire.inbox
+        if len(inbox) == 1 and not wire.stale:
+            number, reply, _, _ = inbox[0]
+            if reply.__class__ is _Ack and number == self._impl.channel_number:
+                inbox.clear()
+                return
+        with self._message_confirmation_result as result:
+            self._flush_output(result.is_ready)
+            reply = result.value.method_frame.method
+            returned = [] if self._puback_return is None else [self._puback_return]
+            self._puback_return: Any = None
+            if isinstance(reply, _Nack):
+                _LOGGER.warning(
+                    "Message was Nack'ed by broker: nack=%r; channel=%s; exchange=%s; routing_key=%s; mandatory=%r; ",
+                    reply,
+                    self.channel_number,
+                    exchange,
+                    routing_key,
+                    mandatory,
+                )
+                raise exceptions.NackError(returned)
+            if returned:
+                raise exceptions.UnroutableError(returned)
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """See pika."""
+        impl, wire = self._impl, self.wire
+        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
+            super().basic_ack(delivery_tag, multiple)
+            return
+        wire.send(impl.channel_number, _Ack(delivery_tag, multiple), None)
+        if wire.inbox or wire.broken:
+            self._flush_output()
+
+    def basic_get(self, queue: str, auto_ack: bool = False) -> tuple[Any, Any, Any]:
+        """See pika."""
+        impl, wire = self._impl, self.wire
+        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
+            got: tuple[Any, Any, Any] = super().basic_get(queue, auto_ack)
+            return got
+        validators.require_string(queue, "queue")
+        number = impl.channel_number
+        wire.send(number, _Get(queue=queue, no_ack=auto_ack), None)
+        inbox = wire.inbox
+        if inbox:
+            # The reply is the last that was put there; deliveries before it wait for their turn.
+            channel, reply, properties, body = inbox[-1]
+            if channel == number and reply.__class__ in _GET_REPLIES:
+                inbox.pop()
+                return (reply, properties, body) if reply.__class__ is _GetOk else (None, None, None)
+        # No reply: the channel or the connection ends.
+        self._flush_output(_never)
+        raise AssertionError("wait completed without GetOk and GetEmpty")
+
+
+def _never() -> bool:
+    return False
+
+
+def _some(waiters: tuple[Callable[[], bool], ...]) -> bool:
+    """Whether one of ``waiters`` is ready."""
+    for ready in waiters:  # noqa: SIM110 (any() over a generator costs three times as much)
+        if ready():
+            return True
+    return False

@@ -1,0 +1,7 @@
+# For type checkers; at run time haypile.alias puts the module of pika here.
+# ruff: noqa: F403
+from typing import Any
+
+from pika.frame import *
+
+def __getattr__(name: str) -> Any: ...

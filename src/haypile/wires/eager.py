@@ -1,0 +1,109 @@
+"""The wire of a blocking front.
+
+Owns: when replies and deliveries go up to a front that waits for them itself.
+Must not know: pika's private names (``seam``), the broker's inside.
+
+A blocking front runs no code of the user while it turns the wire (pika queues events and dispatches them
+afterwards), so a delivery may go up while the broker is still at work, and no loop is needed for replies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pika import spec
+
+from haypile.wires.local import FAILURES, LocalWire
+
+_Deliver = spec.Basic.Deliver
+
+#: Seconds without a look at descriptors while deliveries keep coming.
+BREATH = 0.001
+
+
+class EagerWire(LocalWire):
+    """The wire of a front that asks for replies itself, and runs no code of the user while it gets them."""
+
+    _working = False
+    _looked = 0.0
+
+    @property
+    def restless(self) -> bool:
+        """The session wants ``before_sleep`` once more before the loop blocks."""
+        return self._soon
+
+    def schedule(self) -> None:
+        """The front turns the wire, once the connection is open."""
+        if self.session is None:
+            super().schedule()
+
+    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
+        """See ``Outbox.content``: a delivery goes up at once when nothing waits before it."""
+        if self._working and not self.inbox and method.__class__ is _Deliver:
+            self.connection.receive_delivery(channel, method, properties, body)
+        else:
+            self.inbox.append((channel, method, properties, body))
+
+    def turn(self) -> None:
+        """Hand everything that waits to pika."""
+        self._scheduled = False
+        self.stale = 0
+        inbox, pass_on = self.inbox, self.pass_on
+        while inbox:
+            pass_on(*inbox.popleft())
+
+    def catch_up(self) -> None:
+        """Hand to pika what has been there since the last blocking call ended."""
+        for _ in range(self.stale):
+            if not self.inbox:
+                break
+            self.pass_on(*self.inbox.popleft())
+        self.stale = 0
+
+    def breathe(self) -> None:
+        """Deliveries came without the loop: timers, callbacks and, now and then, descriptors have a turn."""
+        now = time.monotonic()
+        if now - self._looked >= BREATH:
+            self.look()
+        else:
+            self.connection.ioloop.process_timeouts()
+
+    def look(self) -> None:
+        """One turn of the loop without sleeping."""
+        self._looked = time.monotonic()
+        loop = self.connection.ioloop
+        timer = loop.call_later(0, nothing)
+        loop.poll()
+        loop.remove_timeout(timer)
+        loop.process_timeouts()
+
+    def before_sleep(self) -> None:
+        """The front is about to wait."""
+        self._soon = False
+        super().before_sleep()
+
+    def on_ready(self, fd: int) -> None:
+        """A descriptor of the session is readable."""
+        if self.session is not None:
+            self._work(self.session.on_ready, fd)
+
+    def on_timer(self) -> None:
+        """The session's deadline has come."""
+        self._timer = None
+        if self.session is not None:
+            self._work(self.session.on_timer)
+
+    def _work(self, work: Callable[..., None], *arguments: int) -> None:
+        self._working = True
+        try:
+            work(*arguments)
+        except FAILURES as error:
+            self.fail(error)
+        finally:
+            self._working = False
+
+
+def nothing() -> None:
+    """What a timer calls that only keeps the loop from sleeping."""

@@ -1,0 +1,107 @@
+"""Sessions and the life of this process.
+
+Owns: closing sessions whose connection was dropped, at the end of the process, and cutting off those
+that a forked child inherits.
+Must not know: AMQP, loops.
+
+A dropped connection is found by the garbage collector, which may run in the middle of anything, a
+transaction of another connection included: then its session waits for a safe moment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pika import exceptions
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
+
+LOGGER = logging.getLogger("haypile")
+
+
+_process = os.getpid()
+_holders: weakref.WeakSet[Any] = weakref.WeakSet()
+#: Sessions whose connection was dropped, to be closed at a safe moment.
+dropped: deque[Session] = deque()
+
+
+class Orphan:
+    """Stands where a forked child would find its parent's session: a clear error for whoever uses it."""
+
+    def __init__(self, session: Session, parent: int) -> None:
+        # Kept: what the session's parts do when they are freed is the parent's business.
+        self.kept = session
+        self.parent = parent
+
+    def refuse(self, *arguments: Any) -> NoReturn:
+        """Whatever was asked."""
+        raise exceptions.ConnectionWrongStateError(
+            f"this connection belongs to the parent process {self.parent}; open a new one in the forked child"
+        )
+
+    handle = on_ready = on_timer = before_sleep = pump = refuse
+
+    def close(self) -> None:
+        """The parent goes on with it."""
+
+
+def begin(holder: Any) -> None:
+    """Look after ``holder``, which has a session or None as ``session``, from now on."""
+    reap()
+    _holders.add(holder)
+
+
+def close(session: Session) -> None:
+    """Close ``session``; what fails is left to the next process that looks for dead sessions."""
+    try:
+        session.close()
+    except Exception:
+        LOGGER.warning("a session could not give back all it held; another one will do it", exc_info=True)
+
+
+def drop(session: Session) -> None:
+    """The connection of ``session`` is being freed."""
+    dropped.append(session)
+    if not any(holder.session is not None for holder in list(_holders)):
+        reap()
+
+
+def reap() -> None:
+    """Close what was dropped; only where this thread is in no transaction."""
+    while dropped:
+        try:
+            session = dropped.popleft()
+        except IndexError:  # another thread was faster
+            return
+        close(session)
+
+
+def _at_exit() -> None:
+    reap()
+    for holder in list(_holders):
+        session, holder.session = holder.session, None
+        if session is not None:
+            close(session)
+
+
+def _after_fork() -> None:
+    global _process
+    parent, _process = _process, os.getpid()
+    for holder in list(_holders):
+        if holder.session is not None:
+            holder.session = Orphan(holder.session, parent)
+    kept.extend(dropped)
+    dropped.clear()
+
+
+#: Sessions of the parent that nobody here may free.
+kept: list[Session] = []
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)
