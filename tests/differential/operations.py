@@ -3,7 +3,7 @@
 Owns: a small class for each operation on few names, and the strategy that draws them, the productive ones more
 often. Must not know: how results are compared (``machine``).
 
-``skipped`` says when an operation would depend on chance or speed: which of several connections a message goes
+``skipped`` says when an operation would depend on chance or speed: which of several consumers a message goes
 to, or which of several queues uses shared room first, is nobody's promise. And whether a burst is past a queue's
 length limit depends on how fast its consumers are, so limited queues have none here (compat/ has some).
 """
@@ -116,9 +116,7 @@ class Consume:
         if self.queue in side.limited:
             return True
         others = side.consumers_of(self.queue)
-        if all(connection == where[0] for connection, _ in others):
-            return False
-        return not (self.auto_ack and all(consumer.auto_ack for _, consumer in others))
+        return bool(others) and not (self.auto_ack and all(consumer.auto_ack for consumer in others))
 
     def do(self, channel: Channel) -> Any:
         if self.tag in channel.consumers:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -233,9 +234,9 @@ class Side:
         return self.counts(names), moved + sum(len(c.cancelled) for c in self.channels.values())
 
     def arrived(self) -> dict[str, list[str]]:
-        """What consumers got since the last call: by consumer, or by queue where several connections share.
+        """What consumers got since the last call: by consumer, or by queue where several share it.
 
-        Which of several connections gets a message is nobody's promise; auto-acknowledging ones may share.
+        Which of them gets a message is nobody's promise, least of all across connections.
         """
         found: dict[str, list[str]] = {}
         sharing = self.sharing()
@@ -248,22 +249,17 @@ class Side:
                     consumer.arrived = []
         return {key: sorted(got) if key in sharing else got for key, got in sorted(found.items())}
 
-    def consumers_of(self, queue: str) -> list[tuple[int, Consumer]]:
-        """Connection and consumer, for each consumer of a queue."""
-        return [
-            (connection, consumer)
-            for (connection, _), channel in self.channels.items()
-            for consumer in channel.consumers.values()
-            if consumer.queue == queue
-        ]
+    def consumers_of(self, queue: str) -> list[Consumer]:
+        """The consumers of a queue."""
+        return [consumer for consumer in self._consumers() if consumer.queue == queue]
 
     def sharing(self) -> set[str]:
-        """Queues with consumers on several connections."""
-        users: dict[str, set[int]] = {}
-        for (connection, _), channel in self.channels.items():
-            for consumer in channel.consumers.values():
-                users.setdefault(consumer.queue, set()).add(connection)
-        return {queue for queue, connections in users.items() if len(connections) > 1}
+        """Queues with several consumers."""
+        queues = Counter(consumer.queue for consumer in self._consumers())
+        return {queue for queue, count in queues.items() if count > 1}
+
+    def _consumers(self) -> list[Consumer]:
+        return [c for channel in self.channels.values() for c in channel.consumers.values()]
 
     def events(self) -> dict[str, list[str]]:
         """Returned messages and cancelled consumers since the last call, by channel."""
