@@ -57,7 +57,7 @@ def ahead(
     wanted: list[tuple[Any, Any]] = [
         (item.callspec.params["program"], item.callspec.params["transport"])
         for item in items
-        if isinstance(item, pytest.Function) and item.originalname == "test_same_as_rabbitmq"
+        if isinstance(item, pytest.Function) and item.function is test_same_as_rabbitmq
     ]
     outcomes = Ahead(_rabbitmq_or_reason, wanted)
     yield outcomes
