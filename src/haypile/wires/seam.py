@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import pika.connection
 from pika import exceptions, frame, spec, validators
-from pika.adapters import blocking_connection
+from pika.adapters import blocking_connection, select_connection
 from pika.compat import as_bytes
 
 _Method = frame.Method
@@ -58,6 +58,12 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "pika.adapters.blocking_connection.BlockingConnection": {
         "_flush_output": ("self", "waiters"),
         "_cleanup": ("self",),
+        "_dispatch_connection_events": ("self",),
+        "_dispatch_channel_events": ("self",),
+    },
+    "pika.adapters.select_connection.PollPoller": {
+        "_get_max_wait": ("self",),
+        "_dispatch_fd_events": ("self", "fd_event_map"),
     },
     "pika.adapters.blocking_connection.BlockingChannel": {
         "_flush_output": ("self", "waiters"),
@@ -67,7 +73,15 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pika.connection.Connection": ("_channels",),
     "pika.channel.Channel": ("_consumers", "_cancelled", "_state"),
-    "pika.adapters.blocking_connection.BlockingConnection": ("_impl", "_closed_result"),
+    "pika.adapters.blocking_connection.BlockingConnection": (
+        "_impl",
+        "_closed_result",
+        "_event_dispatch_suspend_depth",
+        "_ready_events",
+        "_channels_pending_dispatch",
+    ),
+    "pika.adapters.select_connection.IOLoop": ("_poller",),
+    "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers"),
     "pika.adapters.blocking_connection.BlockingChannel": (
         "_impl",
         "_delivery_confirmation",
@@ -195,9 +209,24 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
 
 
 def turn_loop(connection: Any) -> None:
-    """One turn of pika's select loop: wait for a descriptor, a timer or a callback."""
-    connection.ioloop.poll()
-    connection.ioloop.process_timeouts()
+    """One turn of pika's select loop: wait for a descriptor, a timer or a callback.
+
+    Mostly one descriptor is ready, and nothing but its handler is to be called.
+    """
+    loop = connection.ioloop
+    poller = loop._poller
+    if isinstance(poller, select_connection.PollPoller) and poller._poll is not None:
+        events = poller._poll.poll(poller._get_max_wait())
+        if len(events) == 1:
+            fd, happened = events[0]
+            handler = poller._fd_handlers.get(fd)
+            if handler is not None:
+                handler(fd, happened)
+        elif events:
+            poller._dispatch_fd_events(dict(events))
+    else:
+        loop.poll()
+    loop.process_timeouts()
 
 
 class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc]
@@ -207,6 +236,24 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
     replies are mostly there already: they are handed to pika at once, and only a wait for something that
     is not there goes to sleep in the loop.
     """
+
+    def process_data_events(self, time_limit: float | None = 0) -> None:
+        """See pika."""
+        if time_limit is not None or getattr(self._impl, "wire", None) is None:
+            super().process_data_events(time_limit)
+            return
+        self._event_dispatch_suspend_depth += 1
+        try:
+            self._flush_output(self._has_events if self._event_dispatch_suspend_depth == 1 else _never)
+        finally:
+            self._event_dispatch_suspend_depth -= 1
+        if self._ready_events:
+            self._dispatch_connection_events()
+        if self._channels_pending_dispatch:
+            self._dispatch_channel_events()
+
+    def _has_events(self) -> bool:
+        return bool(self._channels_pending_dispatch or self._ready_events)
 
     def _flush_output(self, *waiters: Callable[[], bool]) -> None:
         impl = self._impl
