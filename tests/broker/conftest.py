@@ -1,4 +1,4 @@
-"""A vhost without sessions: its store in memory, its topology, and the operations on it."""
+"""A vhost without sessions: its store in memory, its topology, and the operations on it. Live ones, too."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from pika import spec
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
+import haypile
 from haypile.broker import declare
 from haypile.broker.declare.context import Context
 from haypile.broker.errors import AMQPError
 from haypile.broker.topology import Queue, Topology
 from haypile.hay.store import Hay
+from tests.support.vhosts import Vhost
 
 
 class Desk:
@@ -101,3 +104,30 @@ def desk(hay: Hay) -> Iterator[Desk]:
     one = Desk(hay)
     yield one
     vars(one).clear()
+
+
+@pytest.fixture
+def posix(make_vhost: Callable[[str], Vhost]) -> Vhost:
+    """A fresh vhost that connections can be made to."""
+    return make_vhost("posix")
+
+
+@pytest.fixture
+def connect(posix: Vhost) -> Iterator[Callable[[], BlockingConnection]]:
+    """Makes connections to it, closed after the test."""
+    made: list[BlockingConnection] = []
+
+    def one() -> BlockingConnection:
+        made.append(haypile.BlockingConnection(haypile.URLParameters(posix.url)))
+        return made[-1]
+
+    yield one
+    for connection in made:
+        if connection.is_open:
+            connection.close()
+
+
+@pytest.fixture
+def channel(connect: Callable[[], BlockingConnection]) -> BlockingChannel:
+    """A channel on it."""
+    return connect().channel()

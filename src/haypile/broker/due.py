@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haypile.broker import aside
 from haypile.broker.declare import queue as queues
 from haypile.broker.enqueue import EXPIRE_BATCH, MS, Arrivals
 from haypile.hay.due import first_due, put_due, take_due
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
 
 #: Kinds of rows.
-HEAD, UNUSED = 0, 1
+HEAD, UNUSED, HELD_BACK = 0, 1, 2
 
 
 class Due:
@@ -53,6 +54,10 @@ class Due:
         if head is not None and head.expires:
             self.note(txn, head.expires, HEAD, handle.id)
 
+    def note_held_back(self, txn: WriteTxn, when: int) -> None:
+        """An exchange holds a message back until ``when``."""
+        self.note(txn, when, HELD_BACK, 0)
+
     def born(self, txn: WriteTxn, handle: QueueHandle) -> None:
         """The queue is new: if it expires, somebody must look for as long as it lives."""
         if handle.rules.expires is not None:
@@ -76,6 +81,9 @@ class Due:
                 arrivals = Arrivals(session, txn)
                 left = EXPIRE_BATCH
                 for _, kind, queue_id in take_due(txn, arrivals.now, EXPIRE_BATCH):
+                    if kind == HELD_BACK:
+                        aside.release(arrivals, left)
+                        continue
                     queue = session.vhost.topology.by_id.get(queue_id)
                     if queue is None or queue.deleted:
                         continue

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haypile.broker import deadletter, message
+from haypile.broker import aside, deadletter, message
 from haypile.broker.message import HEADER, HEADER_SIZE, ORDER
 
 if TYPE_CHECKING:
+    from haypile.broker.entities import Route
+    from haypile.broker.message import Message
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
@@ -84,6 +86,15 @@ class Arrivals:
         for handle in handles:
             accepted &= self.put(handle, record, time, priority, expiration)
         return accepted
+
+    def deliver(self, route: Route, keys: tuple[str, ...], record: bytes, time: int, decoded: Message) -> None:
+        """Put a message of the broker's own (``record``, ``decoded``) where ``route`` says."""
+        properties = decoded.properties
+        kept = aside.aside_of(route, keys, properties.headers)
+        if kept is not None:
+            aside.keep(self, kept, record)
+        handles = [self.session.handle_for(queue) for queue in route.queues]
+        self.put_all(handles, record, time, decoded.priority, properties.expiration)
 
     def touch(self, handle: QueueHandle) -> None:
         """The queue gets a message: publishing goes to the hay until that is served."""
@@ -159,17 +170,17 @@ class Arrivals:
             decoded, reason, queue, rules.dead_letter_routing_key, session.vhost.clock.wall()
         )
         headers = dead.properties.headers
-        targets: dict[int, QueueHandle] = {}
-        for key in dead.routing_keys:
-            route = topology.forward(exchange, key, headers)
-            for target in route.queues if route is not None else ():
-                if reason == deadletter.REJECTED or not deadletter.is_cycle(target.name, headers):
-                    targets[target.id] = session.handle_for(target)
-        if not targets:
+        key, *more_keys = dead.routing_keys
+        route = topology.forward(exchange, key, headers, more_keys, dead.properties)
+        if route is None:
+            return
+        if reason != deadletter.REJECTED:
+            live = [target for target in route.queues if not deadletter.is_cycle(target.name, headers)]
+            route = route._replace(queues=tuple(live))
+        if not route.queues and not route.delays and not route.histories:
             return
         encoded = message.encode_properties(dead.properties)
         time = session.publisher.now()
-        flags = decoded.flags
         new = message.encode(
             session.nonce,
             time,
@@ -178,9 +189,9 @@ class Arrivals:
             encoded,
             decoded.body,
             decoded.priority,
-            flags,
+            decoded.flags,
         )
-        self.put_all(list(targets.values()), new, time, decoded.priority, None)
+        self.deliver(route, tuple(dead.routing_keys), new, time, decoded)
 
 
 def body_size(record: bytes) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pika.spec import BasicProperties
 
+from haypile.broker import aside, message
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.message import HEADER, PERSISTENT
 from haypile.broker.properties import copied_to
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Routes a session remembers; beyond it the cache starts anew.
 ROUTES = 65_536
+
+
+#: Queues, the record's prefix, who keeps the message.
+Routed = tuple[tuple["QueueHandle", ...], bytes, "aside.Aside | None"]
 
 
 class Publisher:
@@ -41,7 +46,7 @@ class Publisher:
         self.last = 0
         #: Seconds a full lane is waited for before the detour through the hay.
         self.patience = patience
-        self.routes: dict[tuple[str, str], tuple[tuple[QueueHandle, ...], bytes]] = {}
+        self.routes: dict[tuple[str, str], Routed] = {}
         self.epoch = -1
 
     def now(self) -> int:
@@ -52,10 +57,8 @@ class Publisher:
         self.last = now
         return now
 
-    def route(
-        self, exchange: str, routing_key: str, properties: BasicProperties | None
-    ) -> tuple[tuple[QueueHandle, ...], bytes]:
-        """The queues a message goes to, and its record's prefix.
+    def route(self, exchange: str, routing_key: str, properties: BasicProperties | None) -> Routed:
+        """The queues a message goes to, its record's prefix, and which exchanges keep it.
 
         Raises NotFound for an exchange that is not there, AccessRefused for an internal one.
         """
@@ -76,7 +79,8 @@ class Publisher:
             copies = copied_to(headers)
         route = topology.route(exchange, routing_key, headers, copies, properties)
         handle_for = self.session.handle_for
-        routed = tuple([handle_for(queue) for queue in route.queues]), route.prefix
+        kept = aside.aside_of(route, (routing_key, *copies), headers)
+        routed = tuple([handle_for(queue) for queue in route.queues]), route.prefix, kept
         if route.lasting and headers is None:
             if len(self.routes) >= ROUTES:
                 self.routes.clear()
@@ -132,6 +136,26 @@ class Publisher:
         else:
             rest = list(handles)
         return self.store(rest, record, now, priority, expiration)
+
+    def keep(
+        self,
+        kept: aside.Aside,
+        prefix: bytes,
+        properties: BasicProperties | None,
+        encoded: bytes,
+        body: bytes,
+    ) -> None:
+        """Store one message for the exchanges that keep it.
+
+        Raises ``hay.errors.OutOfRoom`` when there is no room for it.
+        """
+        session = self.session
+        priority = (properties.priority or 0) if properties is not None else 0
+        flags = PERSISTENT if properties is not None and properties.delivery_mode == 2 else 0
+        record = message.encode(session.nonce, self.now(), session.id, prefix, encoded, body, priority, flags)
+        with session.vhost.hay.write() as txn:
+            self.topology.sync(txn)
+            aside.keep(Arrivals(session, txn), kept, record)
 
     def offer_again(self, handle: QueueHandle, record: bytes) -> bool:
         """Wait for room in a lane that was full."""

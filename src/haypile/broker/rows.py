@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from pika import data
 
 EXCHANGE, QUEUE, BINDING, CONSUMER, LANE, ACTIVE = b"x", b"q", b"b", b"c", b"l", b"a"
+HISTORY = b"h"
 
 DURABLE, AUTO_DELETE, INTERNAL = 1, 2, 4
 NO_ACK, EXCLUSIVE, BLOCKED = 1, 2, 4
@@ -147,6 +148,11 @@ def _read_short(value: bytes, offset: int) -> tuple[str, int]:
 def exchange_key(name: str) -> bytes:
     """Key of the row of exchange ``name``."""
     return EXCHANGE + name.encode()
+
+
+def history_key(name: str) -> bytes:
+    """Key of the row that says where exchange ``name`` keeps messages."""
+    return HISTORY + name.encode()
 
 
 def encode_exchange(row: ExchangeRow) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pika import spec
 
-from haypile.broker import rows, texts
+from haypile.broker import aside, rows, texts
 from haypile.broker.declare.context import Context, strip
 from haypile.broker.entities import Exchange, Queue
 from haypile.broker.errors import AccessRefused, NotFound, ResourceLocked
@@ -89,6 +89,8 @@ def _bind(
         check_access(ctx, end)
     if binding.id not in exchange.bindings:
         ctx.put(binding.id, rows.encode_binding(binding, ctx.txn.version))
+        if exchange.router.history:
+            ctx.recalling.append(binding)
 
 
 def _unbind(
@@ -125,5 +127,12 @@ def auto_delete(ctx: Context, name: str) -> None:
     """A binding from exchange ``name`` went: delete it if it was to go with its last."""
     exchange = ctx.topology.exchanges.get(name)
     if exchange is not None and exchange.auto_delete and not exchange.bindings:
-        ctx.put(rows.exchange_key(name), None)
-        remove_bindings(ctx, Destination(False, name))
+        drop_exchange(ctx, exchange)
+
+
+def drop_exchange(ctx: Context, exchange: Exchange) -> None:
+    """Take out an exchange that has no bindings left, those to it, and what it kept."""
+    ctx.put(rows.exchange_key(exchange.name), None)
+    if exchange.router.history:
+        aside.forget(ctx, exchange.name)
+    remove_bindings(ctx, Destination(False, exchange.name))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from haypile.broker import texts
 from haypile.broker.entities import Queue
 from haypile.broker.errors import AccessRefused
+from haypile.broker.rows import Binding
 from haypile.broker.topology import Topology
 from haypile.hay.txn import WriteTxn
 
@@ -35,6 +36,8 @@ class Context:
     #: Queues this operation deleted. They still show their lane (to be unlinked after the commit)
     #: and their consumers (to be cancelled, in whichever session).
     deleted: list[Queue] = field(default_factory=list)
+    #: New bindings of exchanges that have kept messages for them (x-recent-history).
+    recalling: list[Binding] = field(default_factory=list)
 
     @property
     def vhost(self) -> str:

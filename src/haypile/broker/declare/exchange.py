@@ -12,7 +12,7 @@ from pika import spec
 
 from haypile.broker import rows, texts
 from haypile.broker.arguments import check_equivalent
-from haypile.broker.declare.binding import remove_bindings
+from haypile.broker.declare.binding import drop_exchange
 from haypile.broker.declare.context import Context, check_name, strip
 from haypile.broker.entities import Exchange
 from haypile.broker.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed
@@ -111,5 +111,4 @@ def delete_exchange(ctx: Context, exchange: Exchange) -> None:
     outgoing = list(exchange.bindings.values())
     for binding in outgoing:
         ctx.put(binding.id, None)
-    ctx.put(rows.exchange_key(exchange.name), None)
-    remove_bindings(ctx, rows.Destination(False, exchange.name))
+    drop_exchange(ctx, exchange)

@@ -12,6 +12,7 @@ from pika import spec
 from pika.spec import BasicProperties
 
 from haypile.broker import message, texts
+from haypile.broker.aside import Aside
 from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import NotImplementedByBroker, PreconditionFailed
 from haypile.broker.handlers import reply_to
@@ -39,6 +40,7 @@ class Prepared(NamedTuple):
     encoded: bytes
     body: bytes
     tag: int
+    kept: Aside | None
 
 
 def basic_publish(
@@ -56,7 +58,7 @@ def basic_publish(
     encoded = message.encode_properties(properties)
     if encoded and properties is not None and properties.reply_to == reply_to.NAME:
         properties, encoded = reply_to.address(channel, encoded)
-    handles, prefix = session.publisher.route(method.exchange, method.routing_key, properties)
+    handles, prefix, kept = session.publisher.route(method.exchange, method.routing_key, properties)
     if encoded and properties is not None:
         check(properties, session.user)
     if encoded and properties is not None and properties.headers is not None and "BCC" in properties.headers:
@@ -68,20 +70,24 @@ def basic_publish(
     if mode is not Mode.PLAIN:
         channel.publish_tag = tag = channel.publish_tag + 1
         if mode is Mode.TX:
-            channel.tx_publishes.append(Prepared(method, handles, prefix, properties, encoded, body, tag))
+            channel.tx_publishes.append(Prepared(method, handles, prefix, properties, encoded, body, tag, kept))
             return
-    if handles:
+    if handles and kept is None:
         accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
         if mode is Mode.CONFIRM:
             confirm(session, channel, tag, accepted)
         return
-    deliver(session, channel, Prepared(method, handles, prefix, properties, encoded, body, tag))
+    deliver(session, channel, Prepared(method, handles, prefix, properties, encoded, body, tag, kept))
 
 
 def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
     """Store what was prepared, return it when nobody wants it, confirm it."""
     method = prepared.method
     accepted = True
+    if prepared.kept is not None:
+        session.publisher.keep(
+            prepared.kept, prepared.prefix, prepared.properties, prepared.encoded, prepared.body
+        )
     if prepared.handles:
         accepted = session.publisher.publish(
             prepared.handles, prepared.prefix, prepared.properties, prepared.encoded, prepared.body

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
+from haypile.broker import aside
 from haypile.broker.channel import Channel
 from haypile.broker.declare import binding, exchange, queue
 from haypile.broker.declare.context import Context
+from haypile.broker.enqueue import Arrivals
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CHANNEL, Handler, handles
 
@@ -28,7 +30,11 @@ def _simple(operation: Callable[[Context, Any], Any], reply: type) -> Handler:
         with session.holdings.write() as moving:
             context = session.context(moving, channel)
             operation(context, method)
+            arrivals = Arrivals(session, moving.txn)
+            for new in context.recalling:
+                aside.recall(arrivals, new)
         session.notify(context)
+        session.wake_all(arrivals)
         return None if getattr(method, "nowait", False) else reply()
 
     return handler
