@@ -30,9 +30,7 @@ def markdown(
     others = transports[1:]
     ordered = sorted(programs, key=lambda program: program.area)
     for area, rows in groupby(ordered, key=lambda program: program.area):
-        parts.append(
-            f"## {area}\n\n| what | program | {' | '.join(others)} |\n|---|---|{'---|' * len(others)}"
-        )
+        parts.append(f"## {area}\n\n| what | program | {' | '.join(others)} |\n|---|---|{'---|' * len(others)}")
         for program in rows:
             cells = [_cell(program, transport, transports[0], results, known, notes) for transport in others]
             title = (program.title[:1].upper() + program.title[1:]).replace("|", "\\|")

@@ -95,9 +95,7 @@ def difference(expected: Outcome, got: Outcome, transport: str, reference: str) 
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m compat", description="run pika programs on every transport"
-    )
+    parser = argparse.ArgumentParser(prog="python -m compat", description="run pika programs on every transport")
     parser.add_argument("--transport", default="amqp,posix", help="in this order; the first one is right")
     parser.add_argument("--program", default="*", help="a pattern of program names")
     parser.add_argument("--write", action="store_true", help="write docs/compatibility.md")

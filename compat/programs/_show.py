@@ -155,9 +155,7 @@ def settle(connection, seen, quiet=0.25):
 def collect(channel, queue, into=None, **options):
     """Consumes into a list of (method, properties, body)."""
     seen = [] if into is None else into
-    channel.basic_consume(
-        queue, lambda _c, method, props, body: seen.append((method, props, body)), **options
-    )
+    channel.basic_consume(queue, lambda _c, method, props, body: seen.append((method, props, body)), **options)
     return seen
 
 

@@ -31,9 +31,7 @@ scene("nack all", lambda c: c.basic_nack(0, multiple=True))
 scene("reject 3", lambda c: c.basic_reject(3))
 scene("reject 3, dropped", lambda c: c.basic_reject(3, requeue=False))
 scene("out of order", lambda c: c.basic_reject(3), lambda c: c.basic_reject(1), lambda c: c.basic_nack(2))
-scene(
-    "mixed", lambda c: c.basic_ack(1), lambda c: c.basic_nack(3), lambda c: c.basic_reject(2, requeue=False)
-)
+scene("mixed", lambda c: c.basic_ack(1), lambda c: c.basic_nack(3), lambda c: c.basic_reject(2, requeue=False))
 scene(
     "everything taken",
     lambda c: c.basic_nack(4),

@@ -25,9 +25,7 @@ attempt(
     exclusive=True,
     consumer_tag="x",
 )
-attempt(
-    "priority not a number", connection.channel().basic_consume, "q", print, arguments={"x-priority": "high"}
-)
+attempt("priority not a number", connection.channel().basic_consume, "q", print, arguments={"x-priority": "high"})
 attempt("get beside an exclusive consumer", connection.channel().basic_get, "q")
 connection.channel().queue_delete("q")
 connection.close()

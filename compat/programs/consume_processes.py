@@ -26,10 +26,7 @@ if sys.argv[1:] == ["worker"]:
     connection.close()
     sys.exit()
 channel.queue_declare("jobs")
-workers = [
-    subprocess.Popen([sys.executable, __file__, "worker"], stdout=subprocess.PIPE, text=True)
-    for _ in range(2)
-]
+workers = [subprocess.Popen([sys.executable, __file__, "worker"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
 for worker in workers:
     worker.stdout.readline()
 for number in range(100):

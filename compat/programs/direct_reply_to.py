@@ -22,9 +22,7 @@ def on_request(channel, method, properties, body):
 answering.basic_consume("rpc", on_request)
 channel = connection.channel()
 answers = []
-tag = channel.basic_consume(
-    "amq.rabbitmq.reply-to", lambda c, m, p, b: answers.append((m, p, b)), auto_ack=True
-)
+tag = channel.basic_consume("amq.rabbitmq.reply-to", lambda c, m, p, b: answers.append((m, p, b)), auto_ack=True)
 show("tag", tag)
 for number in range(2):
     channel.basic_publish(

@@ -6,9 +6,7 @@ connection = connect()
 connection.channel().queue_declare("plain")
 connection.channel().queue_declare("dur", durable=True)
 connection.channel().queue_declare("mine", exclusive=True)
-connection.channel().queue_declare(
-    "args", arguments={"x-message-ttl": 60000, "x-max-length": 5, "x-mine": "1"}
-)
+connection.channel().queue_declare("args", arguments={"x-message-ttl": 60000, "x-max-length": 5, "x-mine": "1"})
 
 
 def again(label, *args, **kwargs):
@@ -31,9 +29,7 @@ again("ttl gone", "args", arguments={"x-max-length": 5, "x-mine": "1"})
 again("ttl of another type", "args", arguments={"x-message-ttl": 60000.0, "x-max-length": 5, "x-mine": "1"})
 again("own argument changed", "args", arguments={"x-message-ttl": 60000, "x-max-length": 5, "x-mine": "2"})
 again("own argument gone", "args", arguments={"x-message-ttl": 60000, "x-max-length": 5})
-again(
-    "dlx added", "args", arguments={"x-message-ttl": 60000, "x-max-length": 5, "x-dead-letter-exchange": "e"}
-)
+again("dlx added", "args", arguments={"x-message-ttl": 60000, "x-max-length": 5, "x-dead-letter-exchange": "e"})
 again("ttl added", "plain", arguments={"x-message-ttl": 1000})
 again("priority added", "plain", arguments={"x-max-priority": 5})
 again("type named", "plain", arguments={"x-queue-type": "classic"})
