@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from haypile.hay.layout import OFFSET_ROW
+
+if TYPE_CHECKING:
+    from haypile.hay.store import Hay
+    from haypile.hay.txn import WriteTxn
 
 
 class Clock:
@@ -27,3 +34,9 @@ class Clock:
         self.monotonic = monotonic
         #: Seconds since 1970.
         self.wall = wall
+
+
+def start_after(hay: Hay, txn: WriteTxn, latest: int) -> None:
+    """Have the clock of a store that is being filled say no time up to ``latest`` (ns) any more."""
+    hay.offset = max(hay.offset, latest + 1 - time.monotonic_ns())
+    txn.put_internal(OFFSET_ROW, hay.offset.to_bytes(8, "big", signed=True))

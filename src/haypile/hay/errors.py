@@ -22,6 +22,10 @@ class OutOfRoom(HayError):
     """No memory or disk space for this transaction; nothing of it was written."""
 
 
+class JournalLost(HayError):
+    """The journal cannot be written: what is not on disk yet will not get there."""
+
+
 class NestedTransaction(HayError, RuntimeError):
     """``Hay.write()`` inside a write transaction of the same thread."""
 

@@ -35,6 +35,14 @@ SLOT_WORDS = 8
 
 #: Header words.
 VERSION, DUE, EPOCH, ALARM, UNSETTLED, NONCE = 0, 1, 2, 3, 4, 5
+#: LMDB's numbers of transactions: the last that left something for the journal; the one whose view was
+#: read by the last flush, or the one under way; the one up to which all is on disk (``pending``).
+PENDING, FLUSHING, FLUSHED = 6, 7, 8
+#: Where the journal's log goes on (``journal``); epoch 0: look for it.
+LOG_EPOCH, LOG_AT, LOG_COUNT = 9, 10, 11
+
+#: FLUSHING of a page that does not know: whatever is pending may have been read by a flush.
+UNKNOWN = (1 << 64) - 1
 
 #: Words of a slot, counted from its base.
 CLOSED, CONSUMERS, GENERATION, QUEUE = 0, 1, 2, 3
@@ -92,6 +100,8 @@ class Gates:
             with mmap.mmap(fd, size) as page, memoryview(page) as view, view.cast("Q") as words:
                 words[VERSION] = version
                 words[NONCE] = self._nonce
+                words[FLUSHING] = UNKNOWN
+                words[PENDING] = 1
                 for base in range(HEADER_WORDS, len(words), SLOT_WORDS):
                     words[base + CLOSED] = 1
             os.rename(temporary, self._path)

@@ -9,6 +9,9 @@ Main tree, by first byte of the key:
 00    name                       the store's own small rows: version, ids, gate slots
 10    session u32                session row
 20    when u64, kind, queue u32  a queue to be looked at (``due``)
+30    queue u32, order           a message the journal does not know of yet (``pending``)
+30    queue u32                  a purged queue, the same
+31    row key                    a topology row, the same
 40    body u64                   how many entries share that body
 80    session u32, tag u64       an entry held by a session: queue u32, order, entry value
 ff    queue u32                  count of the queue's ready entries: number u64, bytes u64
@@ -60,6 +63,11 @@ HEAD_SIZE = HEAD.size
 #: Bytes before the entry value in a held row: queue u32, order.
 HELD_HEAD = 17
 
+#: Bits of an entry's flags that are the store's own; the others are the caller's.
+#: The journal keeps this message; the journal knows that somebody has held it.
+JOURNALED, NOTED = 0x80, 0x40
+OWN_FLAGS = JOURNALED | NOTED
+
 #: Kinds of entry: record inline, in a body of its own, in a body shared with other entries.
 INLINE, OWN_BODY, SHARED_BODY = 0, 1, 2
 
@@ -73,6 +81,7 @@ class Entry(NamedTuple):
     queue: int
     #: 13 bytes: 255 - priority u8, time ns u64, session u32, big-endian.
     order: bytes
+    #: The caller's, with JOURNALED and NOTED.
     flags: int
     deliveries: int
     #: ns of ``Hay.now()``; 0: never.

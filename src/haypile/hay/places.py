@@ -16,29 +16,33 @@ from urllib.parse import quote
 
 from haypile.hay.errors import OutOfRoom, UnusableDirectory
 
+#: Environment variable that names the directory of the vhosts.
+VARIABLE = "HAYPILE_DIR"
 
-def check_private(path: Path, base: Path | None = None) -> os.stat_result:
+
+def check_private(path: Path, base: Path | None = None, variable: str = VARIABLE) -> os.stat_result:
     """Refuse ``path`` unless it is a directory of ours, mode 0700, no symlink.
 
     With ``base``, an ancestor of it, the same goes for every directory from ``base`` down.
+    ``variable``: what says where such directories are.
     Returns the state of ``path``. Raises ``UnusableDirectory``: it names the path and says what to do.
     """
     if base is not None and path != base:
         if base not in path.parents:
             raise ValueError(f"{path} does not lie in {base}")
-        check_private(path.parent, base)
+        check_private(path.parent, base, variable)
     try:
         state = os.lstat(path)
     except OSError as error:
         raise UnusableDirectory(f"cannot use {path}: {error.strerror}") from error
     if stat.S_ISLNK(state.st_mode):
-        raise UnusableDirectory(f"{path} is a symbolic link; remove it, or set HAYPILE_DIR to a directory")
+        raise UnusableDirectory(f"{path} is a symbolic link; remove it, or set {variable} to a directory")
     if not stat.S_ISDIR(state.st_mode):
-        raise UnusableDirectory(f"{path} is not a directory; remove it, or set HAYPILE_DIR to a directory")
+        raise UnusableDirectory(f"{path} is not a directory; remove it, or set {variable} to a directory")
     if state.st_uid != os.geteuid():
         raise UnusableDirectory(
             f"{path} belongs to user {state.st_uid}, not to user {os.geteuid()}; "
-            "remove it, or set HAYPILE_DIR to a directory of your own"
+            f"remove it, or set {variable} to a directory of your own"
         )
     if state.st_mode & 0o077:
         raise UnusableDirectory(
@@ -48,21 +52,22 @@ def check_private(path: Path, base: Path | None = None) -> os.stat_result:
     return state
 
 
-def make_private(path: Path) -> None:
+def make_private(path: Path, variable: str = VARIABLE) -> None:
     """Make ``path`` and what is missing above it, mode 0700, unless it exists.
 
-    Raises ``UnusableDirectory`` when it cannot be made or what exists is not ours alone.
+    ``variable``: what says where such directories are. Raises ``UnusableDirectory`` when it cannot be
+    made or what exists is not ours alone.
     """
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        check_private(path)
+        check_private(path, variable=variable)
     except FileNotFoundError:
-        make_private(path.parent)
-        make_private(path)
+        make_private(path.parent, variable)
+        make_private(path, variable)
     except OSError as error:
         raise UnusableDirectory(
-            f"cannot make {path}: {error.strerror}; set HAYPILE_DIR to a directory you may write to"
+            f"cannot make {path}: {error.strerror}; set {variable} to a directory you may write to"
         ) from error
 
 

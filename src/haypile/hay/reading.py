@@ -251,6 +251,22 @@ class ReadTxn:
         value: bytes | None = self._get(key)
         return value
 
+    @property
+    def number(self) -> int:
+        """LMDB's number of the transaction whose outcome this shows."""
+        return int(self._txn.id())
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The store's own rows whose key starts with ``prefix``."""
+        with self._txn.cursor() as cursor:
+            more = cursor.set_range(prefix)
+            while more:
+                key, value = cursor.item()
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+                more = cursor.next()
+
     def first_internal(self, prefix: bytes) -> bytes | None:
         """Key of the first of the store's own rows that starts with ``prefix``."""
         with self._txn.cursor() as cursor:

@@ -31,13 +31,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lmdb
 
 from haypile.hay import room
 from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
+from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
 from haypile.hay.locking import Exclusive, open_lock, wait_for
@@ -46,13 +47,13 @@ from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
 from haypile.hay.txn import WriteTxn
 
+if TYPE_CHECKING:
+    from haypile.hay.journal import Journal
+
 LOGGER = logging.getLogger("haypile")
 
 #: Seconds a fork waits for other threads' reads to end.
 FORK_PATIENCE = 0.5
-
-_registry: dict[tuple[int, int], Hay] = {}
-_registry_lock = threading.Lock()
 
 
 class Hay:
@@ -65,9 +66,13 @@ class Hay:
     #: LMDB's begin(db, parent, write); None while the environment is closed.
     begin: Callable[..., Any] | None
     nonce: bytes
+    #: What is added to the monotonic clock, ns.
+    offset: int
 
-    def __init__(self, directory: Path, key: tuple[int, int], create: bool) -> None:
+    def __init__(self, directory: Path, key: tuple[int, int], create: bool, journal: Journal | None) -> None:
         self.directory = directory
+        #: What keeps durable things beyond a reboot, if anything does.
+        self.journal = journal
         self._key = key
         self._users = 0
         #: Bytes that may be published before room is looked at again.
@@ -105,41 +110,45 @@ class Hay:
     # -- opening and closing ------------------------------------------------------------------
 
     @classmethod
-    def open(cls, directory: Path, *, create: bool = True) -> Hay:
-        """The store in ``directory`` (made when missing and ``create``).
+    def open(cls, directory: Path, *, create: bool = True, journal: Journal | None = None) -> Hay:
+        """The store in ``directory`` (made when missing and ``create``, and filled from ``journal``).
 
-        Sharing: a process has one object per directory; each ``open`` needs its ``close``.
+        Sharing: a process has one object per directory; each ``open`` needs its ``close``. The first
+        ``journal`` given stays (``Hay.journal``).
         Raises ``UnusableDirectory`` when the directory is not ours alone or holds no store,
         ``OutOfRoom`` when there is no memory or disk space to make one.
         """
-        with _registry_lock:
+        with STORES.lock:
             if create:
                 make_private(directory)
             state = check_private(directory)
             key = state.st_dev, state.st_ino
-            hay = _registry.get(key)
+            hay = STORES.open.get(key)
             if hay is None:
-                hay = _registry[key] = cls(directory, key, create)
+                hay = STORES.open[key] = cls(directory, key, create, journal)
+            hay.journal = hay.journal or journal
             hay._users += 1
             return hay
 
     def close(self) -> None:
         """Undo one ``open``; the last one closes the store."""
-        with self.lock, _registry_lock:
+        with self.lock, STORES.lock:
             self._users -= 1
-            if self._users or _registry.get(self._key) is not self:
+            if self._users or STORES.open.get(self._key) is not self:
                 return
-            del _registry[self._key]
-            with self.exclusive():
-                self._close_env()
-            self.gates.close()
-            self.peers.close()
-            # Its number may soon be another file's.
-            self.lock_at_once, self.unlock_file = self._refuse_closed, _nothing
-            os.close(self._lock_fd)
+            del STORES.open[self._key]
+            self._shut()
+        if self.journal is not None:
+            self.journal.close()
 
-    def _refuse_closed(self) -> None:
-        raise HayClosed(f"the store in {self.directory} was closed")
+    def _shut(self) -> None:
+        with self.exclusive():
+            self._close_env()
+        self.gates.close()
+        self.peers.close()
+        # Its number may soon be another file's.
+        self.lock_at_once, self.unlock_file = partial(_refuse, self.directory), _nothing
+        os.close(self._lock_fd)
 
     def _open_env(self) -> None:
         self._env = env = open_environment(self.directory / "hay")
@@ -170,7 +179,7 @@ class Hay:
             return
         make_private(self.directory / "sessions")
         self.nonce = own[NONCE_ROW] or b""
-        self._offset = int.from_bytes(own[OFFSET_ROW] or b"", "big", signed=True)
+        self.offset = int.from_bytes(own[OFFSET_ROW] or b"", "big", signed=True)
         version = int.from_bytes(own[VERSION_ROW] or b"", "big")
         self.gates = Gates(place / "gates", self.nonce, version, slots_used(own[USED_ROW]))
         self.begin = self._env.begin
@@ -178,18 +187,29 @@ class Hay:
     def _build(self, place: Path) -> None:
         """A new store, made aside and put in place whole."""
         aside = self.directory / f".hay.{secrets.token_hex(8)}"
+        journal = self.journal
         try:
-            build(aside)
-            os.rename(aside, place)
+            if journal is None or not journal.exists:
+                build(aside)
+                os.rename(aside, place)
+                return
+            make_private(aside)
+            scratch = Hay(aside, (0, 0), True, None)
+            try:
+                journal.fill(scratch)
+            finally:
+                scratch._shut()
+            os.rename(aside / "hay", place)
         except (lmdb.Error, OSError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
             raise OutOfRoom(f"cannot make a store in {self.directory}: {error}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     # -- using --------------------------------------------------------------------------------
 
     def now(self) -> int:
         """The vhost's clock, ns: monotonic, the same in all processes, near the time of day."""
-        return time.monotonic_ns() + self._offset
+        return time.monotonic_ns() + self.offset
 
     def write(self) -> WriteTxn:
         """The write transaction, for a ``with`` block: commits at its end, else rolls back.
@@ -245,6 +265,8 @@ class Hay:
             finally:
                 while lock._is_owned():
                     lock.release()
+        if self.journal is not None:
+            self.journal.let_go()
 
     def reader_check(self) -> int:
         """Free what killed processes were reading; how many there were."""
@@ -370,43 +392,9 @@ class Hay:
         self.peers.after_fork_in_child()
 
 
+def _refuse(directory: Path) -> None:
+    raise HayClosed(f"the store in {directory} was closed")
+
+
 def _nothing() -> None:
     pass
-
-
-# -- fork -------------------------------------------------------------------------------------
-
-_held_for_fork: list[Hay] = []
-
-
-def _before_fork() -> None:
-    """Hold every write lock, then the registry: in that order, as ``Hay.close`` does."""
-    while True:
-        hays = list(_registry.values())
-        for hay in hays:
-            hay.before_fork()
-        _registry_lock.acquire()
-        if hays == list(_registry.values()):
-            _held_for_fork[:] = hays
-            return
-        _registry_lock.release()
-        for hay in hays:
-            hay.lock.release()
-
-
-def _after_fork_in_parent() -> None:
-    _registry_lock.release()
-    for hay in _held_for_fork:
-        hay.lock.release()
-    _held_for_fork.clear()
-
-
-def _after_fork_in_child() -> None:
-    global _registry_lock
-    _registry_lock = threading.Lock()
-    for hay in _held_for_fork:
-        hay.after_fork_in_child()
-    _held_for_fork.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

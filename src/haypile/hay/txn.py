@@ -19,7 +19,10 @@ from haypile.hay.layout import (
     HELD_HEAD,
     INLINE,
     INLINE_MOST,
+    JOURNALED,
+    NOTED,
     OWN_BODY,
+    OWN_FLAGS,
     PREFIX,
     READY,
     REFS,
@@ -31,8 +34,8 @@ from haypile.hay.layout import (
     entry_of,
     held_entry,
 )
+from haypile.hay.pending import AGAIN, AWAITED, PUT, Noting
 from haypile.hay.reading import ReadTxn
-from haypile.hay.writing import Writing
 
 __all__ = ["Entry", "ReadTxn", "WriteTxn"]
 
@@ -43,7 +46,7 @@ _pack_head = HEAD.pack
 _unpack_head = HEAD.unpack_from
 
 
-class WriteTxn(Writing):
+class WriteTxn(Noting):
     """The one write transaction of a vhost. From ``Hay.write()``; use it as a context manager.
 
     Leaving the block commits; leaving it by an exception rolls all of it back. The end of the
@@ -70,18 +73,25 @@ class WriteTxn(Writing):
         deliveries: int = 0,
         expires: int = 0,
         weight: int = -1,
+        awaited: bool = False,
     ) -> None:
         """Put a message into the ready part of ``queue``; one with the same order is replaced.
 
-        ``order``: see ``Entry.order``. ``flags``: u8, the caller's. ``expires``: ns of
-        ``Hay.now()``, 0: never. ``weight``: bytes it counts for (``Entry.size``), if not all of them.
+        ``order``: see ``Entry.order``. ``flags``: u8, the caller's, with JOURNALED for a message that
+        the journal is to keep. ``expires``: ns of ``Hay.now()``, 0: never. ``weight``: bytes it counts
+        for (``Entry.size``), if not all of them. ``awaited``: the session named in ``order`` is to be
+        in ``released`` of the transaction that makes it needless to journal the message.
         """
         size = len(record) if weight < 0 else weight
         key = _prefix(READY, queue) + order
         value = self._value(record, flags, deliveries, expires, size)
+        op = PUT | AWAITED if awaited else PUT
         if not self._put(key, value, True, False):
             self.remove(queue, order)
             self._put(key, value)
+            op = AGAIN
+        if flags & JOURNALED:
+            self.note_put(key[1:], value, op)
         delta = self._deltas.get(queue)
         if delta is None:
             self._deltas[queue] = [1, size]
@@ -96,12 +106,18 @@ class WriteTxn(Writing):
         return _pack_head(OWN_BODY, flags, deliveries, expires, weight, self._new_body(record))
 
     def put_shared(
-        self, targets: Sequence[tuple[int, bytes, int]], record: bytes, *, flags: int = 0, weight: int = -1
+        self,
+        targets: Sequence[tuple[int, bytes, int]],
+        record: bytes,
+        *,
+        flags: int = 0,
+        weight: int = -1,
+        awaited: bool = False,
     ) -> None:
         """Put one message into several queues: ``targets`` are (queue, order, expires); see ``put``."""
         if len(record) <= INLINE_MOST or len(targets) < 2:
             for queue, order, expires in targets:
-                self.put(queue, order, record, flags=flags, expires=expires, weight=weight)
+                self.put(queue, order, record, flags=flags, expires=expires, weight=weight, awaited=awaited)
             return
         size = len(record) if weight < 0 else weight
         body = self._new_body(record)
@@ -109,9 +125,13 @@ class WriteTxn(Writing):
         for queue, order, expires in targets:
             key = _prefix(READY, queue) + order
             value = _pack_head(SHARED_BODY, flags, 0, expires, size, body)
+            op = PUT | AWAITED if awaited else PUT
             if not self._put(key, value, True, False):
                 self.remove(queue, order)
                 self._put(key, value)
+                op = AGAIN
+            if flags & JOURNALED:
+                self.note_put(key[1:], value, op)
             self._add(queue, 1, size)
 
     def _new_body(self, record: bytes) -> int:
@@ -138,6 +158,8 @@ class WriteTxn(Writing):
         for key, value in self._pop_heads(queue, limit):
             kind = value[0]
             entry = entry_of(queue, key[5:], value)
+            if value[1] & JOURNALED:
+                self.note_gone(key[1:])
             if kind == INLINE:
                 record = value[HEAD_SIZE:]
             else:
@@ -155,6 +177,9 @@ class WriteTxn(Writing):
         put, tag = self._put, first_tag
         for key, value in self._pop_heads(queue, limit):
             entry = entry_of(queue, key[5:], value)
+            if value[1] & OWN_FLAGS == JOURNALED:
+                value = bytes((value[0], value[1] | NOTED)) + value[2:]
+                self.note_held(key[1:], entry.deliveries)
             put(_tag_key(HELD, session, tag), key[1:] + value)
             tag += 1
             if value[0] == INLINE:
@@ -189,7 +214,11 @@ class WriteTxn(Writing):
         pop = self._txn.pop
         for tag in tags:
             value = pop(_tag_key(HELD, session, tag))
-            if value is not None and value[HELD_HEAD]:
+            if value is None:
+                continue
+            if value[HELD_HEAD + 1] & JOURNALED:
+                self.note_gone(value[:HELD_HEAD])
+            if value[HELD_HEAD]:
                 self._drop_body(value[HELD_HEAD], _unpack_head(value, HELD_HEAD)[5])
 
     def restore(self, session: int, tag: int, *, flags: int | None = None, deliveries: int | None = None) -> Entry:
@@ -202,8 +231,11 @@ class WriteTxn(Writing):
             raise KeyError(tag)
         entry = held_entry(value)
         if flags is not None or deliveries is not None:
+            own = entry.flags & OWN_FLAGS
+            if own and deliveries is not None and deliveries != entry.deliveries:
+                self.note_held(value[:HELD_HEAD], deliveries)
             entry = entry._replace(
-                flags=entry.flags if flags is None else flags,
+                flags=entry.flags if flags is None else flags | own,
                 deliveries=entry.deliveries if deliveries is None else deliveries,
             )
         ready = _pack_head(value[HELD_HEAD], *entry[2:]) + value[HELD_HEAD + HEAD_SIZE :]
@@ -221,6 +253,8 @@ class WriteTxn(Writing):
             return None
         entry = entry_of(queue, order, value)
         self._add(queue, -1, -entry.size)
+        if entry.flags & JOURNALED:
+            self.note_gone(_prefix(READY, queue)[1:] + order)
         if value[0] == INLINE:
             return entry, value[HEAD_SIZE:]
         record = self._get(_body_key(entry.body), None, self._hay.db_body)
@@ -232,17 +266,22 @@ class WriteTxn(Writing):
         number, _ = self.count(queue)
         prefix = _prefix(READY, queue)
         freed = 0
+        journaled: list[bytes] = []
         with self._txn.cursor() as cursor:
             more = cursor.set_range(prefix + b"\x00")
             while more:
                 key, value = cursor.item()
                 if key[:5] != prefix:
                     break
-                _, _, _, _, size, body = _unpack_head(value)
+                _, flags, _, _, size, body = _unpack_head(value)
                 freed += size
+                if flags & JOURNALED:
+                    journaled.append(key[1:])
                 more = cursor.delete() and cursor.key()
                 if body:
                     self._drop_body(value[0], body)
+        if journaled:
+            self.note_purge(queue, journaled)
         self._add(queue, -number, -freed)
         return number
 

@@ -54,7 +54,7 @@ class Writing(ReadTxn):
     block raises ``OutOfRoom`` when there was no memory or disk space for any of it.
     """
 
-    __slots__ = ("_body_id", "_deltas", "_put", "_version", "on_commit")
+    __slots__ = ("_body_id", "_deltas", "_put", "_version", "noted", "on_commit", "released")
 
     #: Called after the commit, still under the write lock, in order.
     on_commit: list[Callable[[], None]]
@@ -66,6 +66,10 @@ class Writing(ReadTxn):
         self._deltas: dict[int, list[int]] = {}
         self._version = 0
         self._body_id = 0
+        #: Its number, if it leaves something for the journal, else 0 (``pending``).
+        self.noted = 0
+        #: Sessions that wait for a message which this transaction makes safe by its end.
+        self.released: set[int] = set()
 
     def __enter__(self: _Self) -> _Self:
         hay = self._hay
@@ -81,9 +85,11 @@ class Writing(ReadTxn):
                 if error.errno != errno.EDEADLK:
                     raise
                 hay.lock_file()
-            self._version = self._body_id = 0
+            self._version = self._body_id = self.noted = 0
             if self._deltas:
                 self._deltas = {}
+            if self.released:
+                self.released = set()
             if self.on_commit:
                 self.on_commit = []
             begin = hay.begin or hay.reopen()

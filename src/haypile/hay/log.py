@@ -1,0 +1,134 @@
+"""The journal's log: a file of batches, each of which costs one fdatasync.
+
+Owns: the file's layout, appending to it, and telling a whole batch from anything else.
+Must not know: what is in a batch (``base``), who appends when (``journal``).
+
+LMDB needs two syncs for a commit, one for the data and one for the page that names it. So a flush
+is a batch appended here, and LMDB gets what has gathered when the log is full (a checkpoint), which
+starts the log over with the next epoch.
+
+Invariants:
+
+* A batch begins at a multiple of 4096 bytes, so that no sector of an earlier one is written again.
+* A batch is whole when its checksum says so. The sum covers the log's random number, the epoch and
+  the batch's place in it, so neither a torn batch, nor one of an earlier epoch, nor anybody's
+  message that looks like one is taken for a batch of this epoch.
+* What is appended to has been written before (zeros), so that fdatasync has no metadata to write.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+from zlib import crc32
+
+from haypile.hay.errors import UnusableDirectory
+
+PAGE = 4096
+#: The file grows by this many bytes.
+STEP = 1 << 20
+#: It is full when it has grown to this; a larger batch does not belong here.
+FULL = 16 << 20
+
+_MAGIC = b"haypile log 1\n\0\0"
+_NONCE_SIZE = 8
+#: magic, checksum, epoch, place in the epoch, length
+_HEAD = Struct("<4sIQQQ")
+_BATCH = b"pile"
+_PLACE = Struct("<QQQ")
+
+
+class Log:
+    """The open file. All calls under the journal's lock."""
+
+    def __init__(self, fd: int, nonce: bytes) -> None:
+        """For ``open`` and ``make`` alone."""
+        self.fd = fd
+        self._seed = crc32(nonce)
+        self._size = os.fstat(fd).st_size
+
+    @classmethod
+    def open(cls, path: Path) -> Log:
+        """The log at ``path``. Raises ``FileNotFoundError``, ``UnusableDirectory`` when it is no log."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        head = os.pread(fd, len(_MAGIC) + _NONCE_SIZE, 0)
+        if head[: len(_MAGIC)] != _MAGIC or len(head) < len(_MAGIC) + _NONCE_SIZE:
+            os.close(fd)
+            raise UnusableDirectory(f"{path} is no log of a haypile journal; move that directory away")
+        return cls(fd, head[len(_MAGIC) :])
+
+    @classmethod
+    def make(cls, path: Path) -> Log:
+        """A new, empty log, put in place whole."""
+        nonce = secrets.token_bytes(_NONCE_SIZE)
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(fd, _MAGIC + nonce + bytes(PAGE - len(_MAGIC) - _NONCE_SIZE), 0)
+            os.fsync(fd)
+            os.rename(aside, path)
+        except BaseException:
+            os.close(fd)
+            aside.unlink(missing_ok=True)
+            raise
+        return cls(fd, nonce)
+
+    @property
+    def gone(self) -> bool:
+        """Whether somebody removed the file."""
+        return os.fstat(self.fd).st_nlink == 0
+
+    def append(self, epoch: int, at: int, count: int, payload: bytes) -> int:
+        """Write batch number ``count`` of ``epoch`` at ``at``; on disk when this returns the next place."""
+        end = at + _round(_HEAD.size + len(payload))
+        self._grow(end)
+        head = _HEAD.pack(_BATCH, self._sum(epoch, count, payload), epoch, count, len(payload))
+        data = head + payload
+        written = os.pwrite(self.fd, data, at)
+        while written < len(data):
+            written += os.pwrite(self.fd, data[written:], at + written)
+        os.fdatasync(self.fd)
+        return end
+
+    def _grow(self, end: int) -> None:
+        while self._size < end:
+            # Another process may have written further: never write zeros over that.
+            self._size = max(self._size, os.fstat(self.fd).st_size)
+            if self._size < end:
+                start = _round(self._size)
+                os.pwrite(self.fd, bytes(STEP), start)
+                self._size = os.fstat(self.fd).st_size
+
+    def _sum(self, epoch: int, count: int, payload: bytes) -> int:
+        return crc32(payload, crc32(_PLACE.pack(epoch, count, len(payload)), self._seed))
+
+    def batches(self, epoch: int) -> Iterator[tuple[int, bytes]]:
+        """The whole batches of ``epoch``, in order: (where the next one goes, payload)."""
+        at, count = PAGE, 0
+        size = os.fstat(self.fd).st_size
+        while True:
+            head = os.pread(self.fd, _HEAD.size, at)
+            if len(head) < _HEAD.size:
+                return
+            magic, checksum, found, place, length = _HEAD.unpack(head)
+            if magic != _BATCH or (found, place) != (epoch, count) or at + _HEAD.size + length > size:
+                return
+            payload = os.pread(self.fd, length, at + _HEAD.size)
+            if len(payload) < length or self._sum(epoch, count, payload) != checksum:
+                return
+            at += _round(_HEAD.size + length)
+            count += 1
+            yield at, payload
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _round(size: int) -> int:
+    return (size + PAGE - 1) // PAGE * PAGE
