@@ -220,7 +220,7 @@ except pika.exceptions.AMQPConnectionError as error:
 
 def test_the_systems_limits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"msgmnb": 4096, "msgmax": 8192}
-    monkeypatch.setattr(sysv, "_limit", lambda name, default: limits[name])
+    monkeypatch.setattr(sysv, "system_limit", lambda name, default: limits[name])
     lane = SysVLanes().create("haypile-test")
     assert lane is not None and lane.msgsize == 4096
     lane.unlink()

@@ -22,6 +22,13 @@ Some kernel queues write a word of their own just before the record (``Lane.lead
 before the record itself. What they write there exceeds every length (``lanes.sysv.TYPE``), and is no
 part of the test whether a slot is occupied.
 
+A **raw** slot (word 2 is the kind of queue, ``foreign``) holds a message of somebody else's queue, any
+bytes at all, with its number. Whether it is occupied is told by the word where the kernel writes the
+number before it writes the body: word 6, for a priority, or word 7, for a type. Word 3 is the body's
+length + 1, written after receiving. The slot is filled with ``FILL`` beforehand, so that of a receiver
+killed before it noted the length the body is known still: all that is not filling at the end. (A body
+that ends in filling loses that, which no text does, and one in 256 bodies of random bytes.)
+
 Invariants: the file's blocks exist before anything is received (the kernel dequeues first and
 copies then; a copy that fails loses the record) and it never shrinks. A slot is occupied when any of
 the first 16 bytes of its record is not zero; clearing zeroes them together with the length.
@@ -35,11 +42,12 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from ctypes import c_void_p
+from ctypes import c_long, c_uint, c_void_p
 from pathlib import Path
 from typing import NamedTuple
 
 from haypile.lanes.errors import NoRoom
+from haypile.lanes.foreign import POSIX, UNSET, ForeignLane
 from haypile.lanes.lane import Lane
 
 PREFIX_BYTES = 64
@@ -51,6 +59,12 @@ _HEADER = 4096
 _MAGIC = b"haypile1"
 
 
+#: Raw slots (``foreign``): which kind of queue, the body's length + 1, and where the kernel writes numbers.
+_KIND, _SIZE, _PRIORITY = 2, 3, 6
+#: What a raw slot is filled with before the kernel writes a body there. These bytes stand in no UTF-8 text.
+FILL = bytes.fromhex("c1f5f6f7f8f9fbfd")
+
+
 class Landed(NamedTuple):
     """What a slot holds, as found by recovery."""
 
@@ -59,6 +73,10 @@ class Landed(NamedTuple):
     #: The record; when the owner died before it could note the length, all bytes of the slot.
     record: bytes
     owner: int
+    #: Raw slots: the kind of queue, the message's number, whether the length is inferred (see ``FILL``).
+    kind: int = 0
+    number: int = 0
+    inferred: bool = False
 
 
 class Landing:
@@ -79,6 +97,8 @@ class Landing:
         #: Where to receive, for lanes that write so many bytes before the record.
         self._addresses = {0: self._receivers(0)}
         self._free = list(range(slots - 1, -1, -1))
+        #: Slots that were raw: bytes at their start that are no filling. Others are none at all.
+        self._dirty: dict[int, int] = {}
         #: Slots whose receiving was cut short by a signal handler's exception after the record came.
         #: ``take`` gives them out first; whoever leaves for good looks here.
         self.late: list[int] = []
@@ -136,6 +156,8 @@ class Landing:
         if addresses is None:
             addresses = self._addresses[lane.lead] = self._receivers(lane.lead)
         slot = self._free.pop()
+        if self._dirty:
+            self._dirty.pop(slot, None)
         words, prefix = self._words, self._prefixes[slot]
         words[prefix] = batch
         words[prefix + 1] = owner
@@ -150,11 +172,64 @@ class Landing:
             raise
         return slot
 
+    def take_raw(self, lane: ForeignLane, owner: int) -> int | None:
+        """Receive a message of somebody else's queue into a free slot; as ``take`` otherwise."""
+        for slot in self.late:
+            if self.owner(slot) == owner:
+                self.late.remove(slot)
+                return slot
+        addresses = self._addresses.get(lane.lead)
+        if addresses is None:
+            addresses = self._addresses[lane.lead] = self._receivers(lane.lead)
+        slot = self._free.pop()
+        words, prefix, start = self._words, self._prefixes[slot], self._starts[slot]
+        words[prefix] = words[prefix + _SIZE] = words[prefix + _LENGTH] = 0
+        words[prefix + _PRIORITY] = UNSET
+        words[prefix + _OWNER] = owner
+        words[prefix + _KIND] = lane.kind
+        dirty = self._dirty.get(slot, self.slot_bytes)
+        if dirty:
+            self._map[start : start + dirty] = (FILL * (dirty // 8 + 1))[:dirty]
+            self._dirty[slot] = 0
+        try:
+            length = lane.receive_into(addresses[slot])
+            if length < 0:
+                self._release(slot)
+                return None
+            words[prefix + _SIZE] = length + 1
+            self._dirty[slot] = length
+        except BaseException:
+            self._interrupted(slot)
+            raise
+        return slot
+
+    def raw(self, slot: int) -> Landed | None:
+        """What the raw ``slot`` holds; None for a slot that is not raw."""
+        prefix, start = self._prefixes[slot] * 8, self._starts[slot]
+        if not self._words[self._prefixes[slot] + _KIND]:
+            return None
+        return _read_raw(slot, self._bytes[prefix : start + self.slot_bytes])
+
+    def _release(self, slot: int) -> None:
+        """A raw slot is free. Each step leaves it what it was or not occupied."""
+        words, prefix, start = self._words, self._prefixes[slot], self._starts[slot]
+        words[prefix + _PRIORITY] = UNSET
+        words[prefix + _LENGTH] = 0
+        self._map[start : start + _MARK_BYTES] = bytes(_MARK_BYTES)
+        words[prefix + _KIND] = 0
+        self._dirty[slot] = max(self._dirty.get(slot, self.slot_bytes), _MARK_BYTES)
+        self._free.append(slot)
+
+    def _occupied(self, slot: int) -> bool:
+        prefix, start = self._prefixes[slot] * 8, self._starts[slot]
+        return _is_occupied(self._bytes[prefix : start + _MARK_BYTES])
+
     def _interrupted(self, slot: int) -> None:
         """By an error before the record came, or by a signal handler that raised after it."""
-        start = self._starts[slot]
-        if any(self._bytes[start : start + _MARK_BYTES]):
+        if self._occupied(slot):
             self.late.append(slot)
+        elif self._words[self._prefixes[slot] + _KIND]:
+            self._release(slot)
         elif slot not in self._free:
             self._free.append(slot)
 
@@ -188,14 +263,16 @@ class Landing:
 
     def clear(self, slot: int) -> None:
         """The record in ``slot`` is settled, or safe in the store."""
+        if slot in self._dirty:
+            self._release(slot)
+            return
         start = self._starts[slot]
         self._map[start - 8 : start + _MARK_BYTES] = _CLEAR
         self._free.append(slot)
 
     def occupied(self) -> list[int]:
         """Slots that hold a record."""
-        view = self._bytes
-        return [slot for slot, start in enumerate(self._starts) if any(view[start : start + _MARK_BYTES])]
+        return [slot for slot in range(self.slots) if self._occupied(slot)]
 
     def close(self) -> None:
         """Let go of the memory; the file stays."""
@@ -222,8 +299,13 @@ class Landing:
             stride = PREFIX_BYTES + slot_bytes
             for slot in range(slots):
                 data = os.pread(fd, stride, _HEADER + slot * stride)
-                if any(data[PREFIX_BYTES : PREFIX_BYTES + _MARK_BYTES]):
-                    words = memoryview(data)[:PREFIX_BYTES].cast("Q")
+                view = memoryview(data)
+                words = view[:PREFIX_BYTES].cast("Q")
+                if not _is_occupied(view):
+                    continue
+                if words[_KIND]:
+                    yield _read_raw(slot, view)
+                else:
                     length = words[_LENGTH]
                     if not 0 < length <= slot_bytes:
                         length = slot_bytes
@@ -231,3 +313,32 @@ class Landing:
                     yield Landed(slot, words[_BATCH], record, words[_OWNER])
         finally:
             os.close(fd)
+
+
+def _is_occupied(slot: memoryview) -> bool:
+    """Whether the slot that starts there holds a record; more than ``_MARK_BYTES`` of it are not needed."""
+    words = slot[:PREFIX_BYTES].cast("Q")
+    kind = words[_KIND]
+    if kind == POSIX:
+        return words[_PRIORITY] != UNSET
+    if kind:
+        return words[_LENGTH] != 0
+    return any(slot[PREFIX_BYTES : PREFIX_BYTES + _MARK_BYTES])
+
+
+def _read_raw(slot: int, view: memoryview) -> Landed:
+    """What an occupied raw slot holds."""
+    words = view[:PREFIX_BYTES].cast("Q")
+    kind, size = words[_KIND], words[_SIZE]
+    body = bytes(view[PREFIX_BYTES:])
+    if size:
+        body = body[: size - 1]
+    else:
+        length = len(body)
+        while length and body[length - 1] == FILL[(length - 1) % 8]:
+            length -= 1
+        body = body[:length]
+    at = _PRIORITY * 8 if kind == POSIX else _LENGTH * 8
+    number = c_uint if kind == POSIX else c_long
+    value = number.from_buffer_copy(view, at).value
+    return Landed(slot, words[_BATCH], body, words[_OWNER], kind, value, not size)

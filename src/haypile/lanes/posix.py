@@ -45,7 +45,7 @@ def _find_mq_receive() -> Any:
     raise ImportError("the C library has no mq_receive")
 
 
-_mq_receive = _find_mq_receive()
+mq_receive = _find_mq_receive()
 
 
 class PosixLane:
@@ -111,7 +111,7 @@ class PosixLane:
 
     def receive_into(self, address: c_void_p) -> int:
         """See ``Lane.receive_into``."""
-        length: int = _mq_receive(self._mqd, address, self._size, _NO_PRIORITY)
+        length: int = mq_receive(self._mqd, address, self._size, _NO_PRIORITY)
         if length >= 0:
             return length
         number = _get_errno()

@@ -47,11 +47,11 @@ QBYTES = 65_536
 _BusyError = sysv_ipc.BusyError
 _PROC = Path("/proc/sys/kernel")
 _ANY = c_long(0)
-_NOWAIT = c_int(0o4000)
+NOWAIT = c_int(0o4000)
 #: How long a sender sleeps between two looks at a full lane, s.
 _NAP = 0.00005
 
-_msgrcv = ctypes.CDLL(None, use_errno=True).msgrcv
+msgrcv = ctypes.CDLL(None, use_errno=True).msgrcv
 _get_errno = ctypes.get_errno
 
 
@@ -69,9 +69,9 @@ class SysVLane:
         self._send = queue.send
         self._receive = queue.receive
         self._id = c_int(queue.id)
-        self._qbytes = min(_limit("msgmnb", 16_384), QBYTES)
+        self._qbytes = min(system_limit("msgmnb", 16_384), QBYTES)
         self.name = f"{queue.id}/{queue.key}"
-        self.msgsize: int = min(MSGSIZE, _limit("msgmax", 8192), self._qbytes)
+        self.msgsize: int = min(MSGSIZE, system_limit("msgmax", 8192), self._qbytes)
         #: Empty messages count as a byte each (ipc/msg.c, msg_fits_inqueue).
         self.maxmsg: int = self._qbytes
         self._size = c_size_t(self.msgsize)
@@ -111,7 +111,7 @@ class SysVLane:
 
     def receive_into(self, address: c_void_p) -> int:
         """See ``Lane.receive_into``."""
-        length: int = _msgrcv(self._id, address, self._size, _ANY, _NOWAIT)
+        length: int = msgrcv(self._id, address, self._size, _ANY, NOWAIT)
         if length >= 0:
             return length
         number = _get_errno()
@@ -219,7 +219,7 @@ class SysVLanes:
                     error,
                 )
             return None
-        if _limit("msgmnb", 16_384) > QBYTES:
+        if system_limit("msgmnb", 16_384) > QBYTES:
             lane.unseal()
         return lane
 
@@ -237,7 +237,8 @@ class SysVLanes:
         return None if queue is None else SysVLane(queue)
 
 
-def _limit(name: str, default: int) -> int:
+def system_limit(name: str, default: int) -> int:
+    """A limit of the kernel for System V queues (kernel.NAME)."""
     try:
         return int((_PROC / name).read_text())
     except (OSError, ValueError):
