@@ -67,10 +67,3 @@ class BelledHandle(QueueHandle):
     def leave_token(self) -> bool:
         """Nobody waits for the lane: everybody is to be rung instead."""
         return False
-
-
-def make_handle(session: Session, queue: Queue) -> QueueHandle:
-    """This session's handle of ``queue``."""
-    if session.vhost.lanes.pollable:
-        return QueueHandle(session.vhost, queue)
-    return BelledHandle(session, queue)

@@ -17,6 +17,7 @@ from pika import spec
 
 from haypile.broker import source, texts
 from haypile.broker.errors import PreconditionFailed
+from haypile.broker.message import Message, encode_message
 
 if TYPE_CHECKING:
     from haypile.broker.consumer import Consumer
@@ -38,7 +39,7 @@ class Mode(Enum):
 class Unacked:
     """A message delivered and not settled."""
 
-    __slots__ = ("consumer", "deliveries", "handle", "number", "order", "record", "slot")
+    __slots__ = ("_record", "consumer", "deliveries", "handle", "number", "order", "slot")
 
     def __init__(self, consumer: Consumer | None, handle: QueueHandle, taken: Taken) -> None:
         self.consumer = consumer
@@ -46,9 +47,21 @@ class Unacked:
         self.slot = taken.slot
         self.number = taken.number
         #: Kept only while the landing holds it: a requeue needs the bytes.
-        self.record = taken.record if taken.slot >= 0 else b""
+        self._record = taken.record if taken.slot >= 0 else b""
         self.order = taken.order
         self.deliveries = taken.deliveries
+
+    @property
+    def record(self) -> bytes:
+        """The message as bytes; empty when the taken list has it."""
+        record = self._record
+        if isinstance(record, Message):
+            record = self._record = encode_message(record, self.handle.vhost.hay.nonce)
+        return record
+
+    def drop_record(self) -> None:
+        """The taken list has it."""
+        self._record = b""
 
 
 class Channel:

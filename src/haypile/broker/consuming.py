@@ -64,7 +64,7 @@ def start(
         handle = session.handle_for(queue)
         if queue.lane is None and handle.plain:
             make_lane(session, context, handle)
-        elif handle.changing:
+        elif handle.changing and not handle.foreign:
             # Somebody was killed while retiring the lane: it stays.
             handle.keep_lane(handle.current_lane())
             moving.txn.on_commit.append(handle.end_change)

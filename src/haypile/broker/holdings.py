@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.raw import record_of
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.landing import Landing
 
@@ -107,7 +108,7 @@ class Holdings:
 
     def make_way(self, handle: QueueHandle) -> None:
         """Before a transaction that must drain the queue's lane whole: move what slots do not hold."""
-        lane = handle.current_lane()
+        lane = None if handle.foreign else handle.current_lane()
         if lane is None or lane.maxmsg <= RESERVE:
             return
         try:
@@ -163,7 +164,8 @@ class Moving:
         for slot in self.moved:
             holdings.free_slot(slot)
         for unacked in self.leaving:
-            unacked.slot, unacked.record = -1, b""
+            unacked.slot = -1
+            unacked.drop_record()
         if self.acks:
             del holdings.acked[: self.acks]
 
@@ -211,7 +213,7 @@ class Moving:
             for slot in stranded:
                 self.store(handle, slot)
         try:
-            if lane is None or not lane.depth():
+            if lane is None or handle.foreign or not lane.depth():
                 return True
             landing = holdings.landing
             batch = self.begin()
@@ -229,7 +231,7 @@ class Moving:
         """Put the lane record in ``slot`` into the hay (nothing to put for a token)."""
         holdings = self.holdings
         session = holdings.session
-        record = message.trim(holdings.landing.record(slot), session.nonce)
+        record = record_of(session, handle.queue.name, holdings.landing.landed(slot))
         self.move(slot)
         if not record or handle.queue.deleted:
             return

@@ -136,6 +136,20 @@ def encode(
     )
 
 
+def encode_message(message: Message, nonce: bytes) -> bytes:
+    """The record of ``message``."""
+    return encode(
+        nonce,
+        message.time,
+        message.session,
+        encode_prefix(message.exchange, message.routing_key),
+        encode_properties(message.properties),
+        message.body,
+        message.priority,
+        message.flags,
+    )
+
+
 def decode(record: bytes, nonce: bytes) -> Message:
     """The message in ``record``.
 

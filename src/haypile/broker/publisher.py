@@ -134,7 +134,9 @@ class Publisher:
             if not rest:
                 return True
         else:
-            rest = list(handles)
+            rest = [handle for handle in handles if not handle.was_sent()]
+            if not rest:
+                return True
         return self.store(rest, record, now, priority, expiration)
 
     def keep(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haypile.broker.elsewhere import Elsewhere
 from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
@@ -31,12 +32,13 @@ NOTHING = memoryview(bytes(8)).cast("Q")
 IN_VAIN = 16
 
 
-class QueueHandle:
+class QueueHandle(Elsewhere):
     """A session's way to one queue."""
 
     __slots__ = (
         "base",
         "counts_deliveries",
+        "foreign",
         "generation",
         "id",
         "in_vain",
@@ -61,6 +63,8 @@ class QueueHandle:
         #: Consumers of this very session: waiting for them would be waiting for ourselves.
         self.own_consumers = 0
         self.in_vain = 0
+        #: The messages are in a kernel queue of somebody else's (``foreign.ForeignHandle``).
+        self.foreign = False
         self.rules = rules = queue.args
         #: A quorum queue tells its consumers how often a message was delivered before.
         self.counts_deliveries = rules.type == "quorum"

@@ -19,6 +19,7 @@ from haypile.broker.consuming import settle_lane
 from haypile.broker.declare import consumers as rows
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import ROW, Moving
+from haypile.broker.raw import record_of
 from haypile.broker.settle import put_back
 from haypile.broker.source import REDELIVERED
 from haypile.hay.sessions import dead_sessions, seize
@@ -75,13 +76,13 @@ def bury(
     batch = ROW.unpack_from(row)[0]
     count = 0
     for entry in Landing.read(landing):
-        if 0 < entry.batch <= batch or not entry.record:
+        if 0 < entry.batch <= batch or not (entry.record or entry.kind):
             continue
         queue = by_id.get(entry.owner)
         if queue is None or queue.deleted:
             continue
         handle = session.handle_for(queue)
-        record = message.trim(entry.record, session.nonce)
+        record = record_of(session, queue.name, entry)
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(queue.name, record)
             continue

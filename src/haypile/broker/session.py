@@ -20,15 +20,17 @@ from typing import Any, TypeVar, cast
 from pika.spec import BasicProperties
 
 from haypile.broker import handlers, lifecycle, recovery
-from haypile.broker.belled import make_handle
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.entities import Queue
 from haypile.broker.errors import AMQPError
+from haypile.broker.foreign import ForeignHandle
+from haypile.broker.handle import make_handle
 from haypile.broker.holdings import ROW, Holdings, Moving
 from haypile.broker.ports import Outbox, VhostTarget
+from haypile.broker.pressure import Congested, Pressure
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import NOTHING, QueueHandle
 from haypile.broker.source import Source
@@ -75,6 +77,7 @@ class Session:
         self.holdings = Holdings(self, text)
         self.publisher = Publisher(self, patience)
         self.due = Due(self)
+        self.pressure = Pressure(self)
         self.channels: dict[int, Channel] = {}
         self.handles: dict[int, QueueHandle] = {}
         self.sources: dict[int, Source] = {}
@@ -117,17 +120,26 @@ class Session:
     def handle(
         self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b""
     ) -> None:
-        """Carry out one method of the client; replies go to the outbox.
+        """Carry out one method of the client; replies go to the outbox."""
+        if not (self.pressure.waiting and self.pressure.hold(channel, method, properties, body)):
+            self.carry_out(channel, method, properties, body)
+
+    def carry_out(self, channel: int, method: Any, properties: BasicProperties | None, body: bytes) -> bool:
+        """Carry out one method; False when it has to wait (``pressure``).
 
         The one place where an error becomes a Close.
         """
         try:
             handlers.dispatch(self, channel, method, properties, body)
+        except Congested as error:
+            self.pressure.begin(error, (channel, method, properties, body))
+            return False
         except AMQPError as error:
             lifecycle.fail(self, channel, method, error)
         except BaseException:
             self.vhost.hay.let_go()
             raise
+        return True
 
     @interruptible
     def on_ready(self, fd: int) -> None:
@@ -142,7 +154,7 @@ class Session:
     @interruptible
     def on_timer(self) -> None:
         """The time given to ``Outbox.call_at`` has come."""
-        if self.closed:
+        if self.closed or self.pressure.on_timer():
             return
         self.set_timer()
         self.due.settle()
@@ -151,6 +163,8 @@ class Session:
         for handle in list(self.handles.values()):
             if handle.queue.deleted:
                 self.forget(handle)
+            elif isinstance(handle, ForeignHandle):
+                handle.look(self.sources.get(handle.id))
             elif handle.lane is not None and handle.retired():
                 handle.close_lane()
         self.look_around()
@@ -161,8 +175,10 @@ class Session:
         vhost = self.vhost
         wait = TICK
         self.timed_for = due = vhost.hay.gates.due
+        if self.pressure.waiting:
+            wait = self.pressure.pause
         if due:
-            wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), TICK)
+            wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), wait)
         self.outbox.call_at(vhost.clock.monotonic() + wait)
 
     def deadline_moved(self, when: int) -> None:
@@ -255,6 +271,7 @@ class Session:
     def wake(self, handle: QueueHandle) -> None:
         """Something was put into the hay for this queue: wake who may take it."""
         if not handle.has_consumers():
+            handle.forward()
             return
         source = self.sources.get(handle.id)
         if source is not None:

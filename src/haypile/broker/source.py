@@ -46,7 +46,8 @@ REDELIVERED = 1
 class Taken(NamedTuple):
     """A message in hand."""
 
-    record: bytes
+    #: As bytes; decoded already when it came from somebody else's queue.
+    record: bytes | message.Message
     redelivered: bool
     #: Landing slot that holds it, -1 when none does.
     slot: int
@@ -189,6 +190,8 @@ class Source:
         handle = self.handle
         if handle.words[handle.base]:
             return self.serve_hay(budget, no_ack)
+        if handle.foreign:
+            return handle.take(self, budget, no_ack)
         lane = handle.lane
         if handle.words[handle.base + GENERATION] != handle.generation:
             lane = handle.current_lane()
@@ -324,6 +327,10 @@ class Source:
             with session.vhost.hay.read() as reading:
                 if not reading.count(handle.id)[0]:
                     return None, 0
+        if handle.foreign:
+            with session.vhost.hay.read() as reading:
+                if not reading.count(handle.id)[0]:
+                    return handle.get(no_ack), handle.outside()
         session.holdings.make_way(handle)
         with session.holdings.write() as moving:
             txn = moving.txn
@@ -335,7 +342,7 @@ class Source:
         if arrivals is not None:
             session.wake_all(arrivals)
         session.settle_gate(handle, left)
-        return (got[0] if got else None), left
+        return (got[0] if got else None), left + handle.outside()
 
     # -- sleeping ---------------------------------------------------------------------------
 
@@ -366,8 +373,10 @@ class Source:
         self.pump()
 
 
-def decode(session: Session, queue: str, record: bytes) -> message.Message | None:
+def decode(session: Session, queue: str, record: bytes | message.Message) -> message.Message | None:
     """The message in ``record``; None (and a warning, and the bytes put aside) for foreign bytes."""
+    if isinstance(record, message.Message):
+        return record
     try:
         return message.decode(record, session.vhost.hay.nonce)
     except message.Foreign as error:

@@ -1,6 +1,6 @@
 """Kernel queues that some other program owns: messages are its raw bytes, with a number.
 
-Owns: what a foreign queue offers, and finding one by its address.
+Owns: what a foreign queue offers, and what its address says.
 Must not know: AMQP; records.
 
 The number is a POSIX message's priority or a System V message's type. Nothing here ever resizes or
@@ -94,23 +94,3 @@ class ForeignLane(Protocol):
 
     def close(self) -> None:
         """Give the handle back. Idempotent."""
-
-
-def open_foreign(address: Address) -> ForeignLane:
-    """The queue at ``address``, made if it is not there and has sizes.
-
-    Raises ``NotThere``, ``NotAllowed``, ``LaneError`` when it cannot be made or used.
-    """
-    try:
-        if address.kind == SYSV:
-            from haypile.lanes.foreign_sysv import open_sysv  # noqa: PLC0415 - sysv_ipc may be absent
-
-            return open_sysv(address)
-        from haypile.lanes.foreign_posix import open_posix  # noqa: PLC0415 - posix_ipc may be absent
-
-        return open_posix(address)
-    except ImportError as error:
-        raise LaneError(f"{address}: message queues of this kind are not to be had here ({error})") from error
-
-
-__all__ = ["POSIX", "SYSV", "UNSET", "Address", "ForeignLane", "NotAllowed", "NotThere", "open_foreign"]

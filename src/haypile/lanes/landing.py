@@ -89,6 +89,7 @@ class Landing:
         self.slot_bytes = slot_bytes
         self._map = mmap.mmap(fd, _HEADER + slots * stride)
         self._words = memoryview(self._map).cast("Q")
+        self._halves = memoryview(self._map).cast("I")
         self._bytes = memoryview(self._map)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._starts = [_HEADER + slot * stride + PREFIX_BYTES for slot in range(slots)]
@@ -203,11 +204,24 @@ class Landing:
             raise
         return slot
 
-    def raw(self, slot: int) -> Landed | None:
-        """What the raw ``slot`` holds; None for a slot that is not raw."""
+    def message(self, slot: int) -> tuple[bytes, int, bool]:
+        """Body and number of the message in a raw slot; and whether its length had to be inferred."""
+        prefix, start = self._prefixes[slot], self._starts[slot]
+        size = self._words[prefix + _SIZE]
+        if not size:
+            late = self.landed(slot)
+            return late.record, late.number, True
+        posix = self._words[prefix + _KIND] == POSIX
+        number = self._halves[2 * (prefix + _PRIORITY)] if posix else self._words[prefix + _LENGTH]
+        return self._map[start : start + size - 1], number, False
+
+    def landed(self, slot: int) -> Landed:
+        """What ``slot`` holds, raw or not."""
         prefix, start = self._prefixes[slot] * 8, self._starts[slot]
-        if not self._words[self._prefixes[slot] + _KIND]:
-            return None
+        words = self._words
+        if not words[self._prefixes[slot] + _KIND]:
+            batch, owner = words[self._prefixes[slot]], words[self._prefixes[slot] + _OWNER]
+            return Landed(slot, batch, self.record(slot), owner)
         return _read_raw(slot, self._bytes[prefix : start + self.slot_bytes])
 
     def _release(self, slot: int) -> None:
@@ -278,6 +292,7 @@ class Landing:
         """Let go of the memory; the file stays."""
         self._addresses = {}
         self._words.release()
+        self._halves.release()
         self._bytes.release()
         self._map.close()
 

@@ -11,7 +11,7 @@ import secrets
 
 from pika import spec
 
-from haypile.broker import rows, texts
+from haypile.broker import raw, rows, texts
 from haypile.broker.arguments import QUEUE_ARGUMENTS, check_equivalent, check_queue_arguments
 from haypile.broker.declare.binding import check_access, last_queue, remove_bindings
 from haypile.broker.declare.context import Context, check_name, strip
@@ -93,7 +93,8 @@ def _check_equivalent(ctx: Context, queue: Queue, method: spec.Queue.Declare) ->
         raise ResourceLocked(texts.locked(what))
     check_same("durable", what, bool(method.durable and not method.exclusive), queue.durable)
     check_same("auto_delete", what, method.auto_delete, queue.auto_delete)
-    check_equivalent(what, queue.arguments, method.arguments or {}, QUEUE_ARGUMENTS[queue.args.type])
+    names = (*QUEUE_ARGUMENTS[queue.args.type], raw.KERNEL_QUEUE)
+    check_equivalent(what, queue.arguments, method.arguments or {}, names)
 
 
 def create(ctx: Context, name: str, method: spec.Queue.Declare) -> Queue:
@@ -102,6 +103,7 @@ def create(ctx: Context, name: str, method: spec.Queue.Declare) -> Queue:
     arguments = method.arguments or {}
     check_exchange_argument(DEAD_LETTERS, arguments, what)
     kind = check_queue_arguments(what, arguments)
+    raw.check_arguments(what, arguments)
     # An exclusive queue goes with its connection, so RabbitMQ does not call it durable.
     durable = bool(method.durable and not method.exclusive)
     if kind != "classic":

@@ -65,15 +65,21 @@ def basic_publish(
         properties = message.decode_properties(encoded)
         del properties.headers["BCC"]
         encoded = message.encode_properties(properties)
-    tag = 0
     mode = channel.mode
+    # Before the publish counts: it may have to be tried again.
+    pressure = session.pressure
+    sent = pressure.foreign and mode is not Mode.TX and pressure.send(handles, properties, body)
+    tag = 0
     if mode is not Mode.PLAIN:
         channel.publish_tag = tag = channel.publish_tag + 1
         if mode is Mode.TX:
             channel.tx_publishes.append(Prepared(method, handles, prefix, properties, encoded, body, tag, kept))
             return
     if handles and kept is None:
-        accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
+        if sent:
+            accepted = pressure.was_sent(handles)
+        else:
+            accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
         if mode is Mode.CONFIRM:
             confirm(session, channel, tag, accepted)
         return

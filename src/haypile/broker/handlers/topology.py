@@ -16,6 +16,7 @@ from haypile.broker.channel import Channel
 from haypile.broker.declare import binding, exchange, queue
 from haypile.broker.declare.context import Context
 from haypile.broker.enqueue import Arrivals
+from haypile.broker.errors import AMQPError
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CHANNEL, Handler, handles
 
@@ -61,6 +62,12 @@ def queue_declare(
         context = session.context(moving, channel)
         declared = queue.queue_declare(context, method)
         handle = session.handle_for(declared)
+        try:
+            handle.declare()
+        except AMQPError:
+            # The transaction is undone, and the queue's number may go to another one.
+            session.forget(handle)
+            raise
         if handle.unused_until:
             session.due.used(handle)
         else:
@@ -70,7 +77,8 @@ def queue_declare(
     channel.last_queue = context.last_queue
     session.notify(context)
     session.settle_gate(handle, ready)
-    return None if method.nowait else spec.Queue.DeclareOk(declared.name, ready, consumers)
+    outside = handle.outside()
+    return None if method.nowait else spec.Queue.DeclareOk(declared.name, ready + outside, consumers)
 
 
 @handles(spec.Queue.Delete)
@@ -94,6 +102,6 @@ def queue_purge(session: Session, channel: Channel, method: spec.Queue.Purge) ->
         context = session.context(moving, channel)
         found = queue.lookup(context, method.queue)
         handle = session.handle_for(found)
-        count = queue.queue_purge(context, method)
+        count = queue.queue_purge(context, method) + handle.purge_outside()
     session.settle_gate(handle, 0)
     return None if method.nowait else spec.Queue.PurgeOk(count)
