@@ -34,6 +34,11 @@ class EagerWire(LocalWire):
         """The session wants ``before_sleep`` once more before the loop blocks."""
         return self._soon
 
+    @property
+    def congested(self) -> bool:
+        """Whether a publish waits for room, and all that came after it with it."""
+        return self.session is not None and bool(self.session.pressure.waiting)
+
     def schedule(self) -> None:
         """The front turns the wire, once the connection is open."""
         if self.session is None:

@@ -201,11 +201,6 @@ class LocalWire:
         if session is not None:
             lives.close(session)
 
-    @property
-    def congested(self) -> bool:
-        """Whether a publish waits for room, and all that came after it with it."""
-        return self.session is not None and bool(self.session.pressure.waiting)
-
     # -- from the broker --------------------------------------------------------------------
 
     def method(self, channel: int, method: Any) -> None:

@@ -112,6 +112,8 @@ class BlockingWire(Wire, Protocol):
 
     @property
     def restless(self) -> bool: ...
+    @property
+    def congested(self) -> bool: ...
     def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
     def turn(self) -> None: ...
     def catch_up(self) -> None: ...
@@ -279,6 +281,10 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
                         wire.look()
                     else:
                         turn_loop(impl)
+            wire.turn()
+        while wire.congested and not closed.ready:
+            # A publish waits for room: so does the program, while what is delivered goes on.
+            turn_loop(impl)
             wire.turn()
         while wire.broken and not closed.ready:
             turn_loop(impl)
