@@ -62,7 +62,7 @@ def start(
             arguments=arguments,
         )
         handle = session.handle_for(queue)
-        if queue.lane is None and handle.plain:
+        if queue.lane is None and handle.plain and not handle.foreign:
             make_lane(session, context, handle)
         elif handle.changing and not handle.foreign:
             # Somebody was killed while retiring the lane: it stays.
