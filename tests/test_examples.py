@@ -83,14 +83,16 @@ def test_hello_world(start: Start) -> None:
 
 def test_work_queues(start: Start) -> None:
     """Two workers share the tasks, also those that were there before them."""
+    long = "." * 8  # long enough for the second worker to come in time for its share
     for number in range(4):
-        finish(start("work_queues/new_task.py", f"task {number}.."))
+        finish(start("work_queues/new_task.py", f"task {number}{long}"))
     workers = [start("work_queues/worker.py", "2", until="Waiting") for _ in range(2)]
     for number in range(4, 8):
         finish(start("work_queues/new_task.py", f"task {number}.."))
     outputs = [finish(worker).splitlines() for worker in workers]
     assert all(outputs), "one worker did everything"
-    assert sorted(outputs[0] + outputs[1]) == [f"Done 'task {number}..'" for number in range(8)]
+    done = sorted(outputs[0] + outputs[1])
+    assert done == [f"Done 'task {number}{long if number < 4 else '..'}'" for number in range(8)]
 
 
 def test_publish_subscribe(start: Start) -> None:
