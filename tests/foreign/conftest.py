@@ -15,6 +15,10 @@ import haypile as pika
 from tests.support.vhosts import Vhost
 
 
+#: Messages of a POSIX one: as few as show what they have to, the limit is for all the tests of a user.
+DEPTH = 4
+
+
 class Stranger:
     """A raw kernel queue and the address by which haypile attaches it."""
 
@@ -24,7 +28,7 @@ class Stranger:
         if kind == "posix":
             # Not named like a lane of ours: nobody else's tests look at it.
             name = f"/stranger-{secrets.token_hex(6)}"
-            self.queue = posix_ipc.MessageQueue(name, posix_ipc.O_CREX, max_messages=10, max_message_size=8192)
+            self.queue = posix_ipc.MessageQueue(name, posix_ipc.O_CREX, max_messages=DEPTH, max_message_size=8192)
             self.queue.block = False
             self.address = f"posix:{name}"
         else:

@@ -13,7 +13,7 @@ import posix_ipc
 import pytest
 
 import haypile as pika
-from tests.foreign.conftest import Stranger
+from tests.foreign.conftest import DEPTH, Stranger
 
 Connect = Callable[[], Any]
 
@@ -167,7 +167,7 @@ def test_a_full_queue_pushes_back(channel: Any, stranger: Stranger) -> None:
     connection.add_on_connection_unblocked_callback(lambda *_: blocked.append("unblocked"))
     body = b"x" * 4096
     sent = 0
-    while stranger.depth() < (10 if stranger.kind == "posix" else 4):
+    while stranger.depth() < (DEPTH if stranger.kind == "posix" else 4):
         channel.basic_publish("", "raw", body)
         sent += 1
 
@@ -195,13 +195,13 @@ def test_a_full_queue_pushes_back(channel: Any, stranger: Stranger) -> None:
 def test_confirms_come_when_it_is_there(channel: Any, stranger: Stranger) -> None:
     channel.confirm_delivery()
     body = b"x" * 8000
-    while stranger.depth() < (10 if stranger.kind == "posix" else 2):
+    while stranger.depth() < (DEPTH if stranger.kind == "posix" else 2):
         channel.basic_publish("", "raw", body)
     thread = threading.Timer(0.2, stranger.receive)
     thread.start()
     channel.basic_publish("", "raw", body)
     thread.join()
-    assert stranger.depth() == (10 if stranger.kind == "posix" else 2)
+    assert stranger.depth() == (DEPTH if stranger.kind == "posix" else 2)
 
 
 def test_a_program_may_drain_its_own_queue(channel: Any, stranger: Stranger) -> None:
@@ -283,7 +283,7 @@ def test_its_owner_makes_it_anew(connect: Connect) -> None:
         stranger.send(b"old")
         wait_for(channel, lambda: got == [b"old"])
         stranger.remove()
-        stranger.queue = posix_ipc.MessageQueue(name, posix_ipc.O_CREX, max_messages=10, max_message_size=8192)
+        stranger.queue = posix_ipc.MessageQueue(name, posix_ipc.O_CREX, max_messages=DEPTH, max_message_size=8192)
         stranger.send(b"new")
         wait_for(channel, lambda: got == [b"old", b"new"])
         channel.basic_publish("", "raw", b"still ours")
