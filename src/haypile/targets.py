@@ -38,6 +38,7 @@ DURABILITIES = ("disk", "host")
 
 URL_VARIABLE = "HAYPILE_URL"
 DIRECTORY_VARIABLE = "HAYPILE_DIR"
+TIMEOUT_VARIABLE = "HAYPILE_CONSUMER_TIMEOUT"
 
 #: Longest part of an encoded vhost name (NAME_MAX is 255 on Linux).
 LONGEST_NAME = 200
@@ -216,4 +217,15 @@ def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
         vhost=vhost,
         transport=url.transport,
         durability=url.options.durability,
+        consumer_timeout=consumer_timeout(),
     )
+
+
+def consumer_timeout() -> int:
+    """ms within which deliveries are to be acknowledged; 0: any time. Raises TargetError."""
+    said = os.environ.get(TIMEOUT_VARIABLE)
+    if not said:
+        return VhostTarget.consumer_timeout
+    if not said.isdecimal():
+        raise TargetError(f"{TIMEOUT_VARIABLE} is {said!r}, but must be a number of milliseconds")
+    return int(said)

@@ -9,6 +9,7 @@ Invariant: an unacked message is also held outside this process (landing slot or
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,8 @@ class Channel:
         self.consumers_unacked = 0
         self.delivery_tag = 0
         self.publish_tag = 0
+        #: Delivery tags and the times by which they had been given out (``timeouts``).
+        self.marks: deque[tuple[int, float]] = deque()
         #: basic.qos with global=False: the limit of consumers started from now on.
         self.prefetch = 0
         #: basic.qos with global=True: one limit for all consumers of the channel.

@@ -137,8 +137,12 @@ def make_lane(session: Session, context: Context, handle: QueueHandle) -> None:
 
 def settle_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     """Without consumers the queue needs no lane: bring home what is in it and unlink it."""
-    if handle.queue.consumers or handle.queue.lane is None or handle.queue.deleted:
-        return
+    if not handle.queue.consumers and handle.queue.lane is not None and not handle.queue.deleted:
+        retire_lane(moving, context, handle)
+
+
+def retire_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
+    """Bring home what is in the queue's lane and unlink it."""
     lane = handle.current_lane()
     handle.close_gate()
     handle.begin_change()

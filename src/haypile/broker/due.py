@@ -100,6 +100,10 @@ class Due:
 
     def expire_queue(self, txn: WriteTxn, handle: QueueHandle, context: Context, now: int) -> None:
         """Delete a queue that nobody has used for its x-expires."""
+        if handle.rules.expires is None:
+            # By policy it had an expiry, and has none any more.
+            handle.set_unused_until(0)
+            return
         if handle.queue.consumers:
             self.used(handle)
         until = handle.unused_until

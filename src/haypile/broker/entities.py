@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from haypile.broker.arguments import QueueArguments
 from haypile.broker.exchanges import TYPES, Router
+from haypile.broker.policies import Definition, merge
 from haypile.broker.rows import Binding, ConsumerKey, ConsumerRow, ExchangeRow, LaneRow, QueueRow
 
 
@@ -35,12 +36,18 @@ class Exchange:
         self.auto_delete = row.auto_delete
         self.internal = row.internal
         self.arguments = row.arguments
-        alternate = row.arguments.get("alternate-exchange")
         #: Where messages go that this exchange has no destination for.
-        self.alternate: str | None = alternate if isinstance(alternate, str) else None
+        self.alternate: str | None = None
+        self.apply({})
         self.router: Router = TYPES[row.type](row.arguments)
         #: By id, in the order they came.
         self.bindings: dict[bytes, Binding] = {}
+
+    def apply(self, definition: Definition) -> bool:
+        """Follow policies; whether that changed anything."""
+        alternate = self.arguments.get("alternate-exchange", definition.get("alternate-exchange"))
+        before, self.alternate = self.alternate, alternate if isinstance(alternate, str) else None
+        return self.alternate != before
 
 
 class Queue:
@@ -74,7 +81,7 @@ class Queue:
         self.exclusive_owner = row.owner
         #: As declared.
         self.arguments = row.arguments
-        #: As they were meant.
+        #: As they were meant, with what policies say.
         self.args = QueueArguments.parse(row.arguments)
         #: ``args.max_priority``, which every publish looks at.
         self.max_priority = self.args.max_priority
@@ -86,6 +93,11 @@ class Queue:
         self.deleted = False
         #: Free for the broker's use in this process.
         self.port: Any = None
+
+    def apply(self, definition: Definition) -> bool:
+        """Follow policies; whether that changed anything."""
+        before, self.args = self.args, merge(QueueArguments.parse(self.arguments), definition, self.arguments)
+        return self.args != before
 
     def __repr__(self) -> str:
         return f"<Queue {self.id} {self.name!r}{' deleted' if self.deleted else ''}>"

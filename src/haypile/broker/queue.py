@@ -65,9 +65,13 @@ class QueueHandle(Elsewhere):
         self.in_vain = 0
         #: The messages are in a kernel queue of somebody else's (``foreign.ForeignHandle``).
         self.foreign = False
-        self.rules = rules = queue.args
         #: A quorum queue tells its consumers how often a message was delivered before.
-        self.counts_deliveries = rules.type == "quorum"
+        self.counts_deliveries = queue.args.type == "quorum"
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Follow the queue's rules, which are new."""
+        self.rules = rules = self.queue.args
         #: No rule of the queue's looks at its messages: first come, first served, for ever.
         self.plain = (
             rules.message_ttl is None

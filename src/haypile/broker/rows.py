@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 
 from pika import data
 
+from haypile.broker.policies import Policy
+
 EXCHANGE, QUEUE, BINDING, CONSUMER, LANE, ACTIVE = b"x", b"q", b"b", b"c", b"l", b"a"
-HISTORY = b"h"
+HISTORY, POLICY, OPERATOR, LIMITS = b"h", b"p", b"o", b"v"
 
 DURABLE, AUTO_DELETE, INTERNAL = 1, 2, 4
 NO_ACK, EXCLUSIVE, BLOCKED = 1, 2, 4
@@ -201,6 +203,35 @@ def decode_queue(value: bytes) -> QueueRow:
         bool(flags & AUTO_DELETE),
         decode_table(value, _QUEUE.size),
     )
+
+
+# -- policies ---------------------------------------------------------------------------------
+
+
+def policy_key(kind: bytes, name: str) -> bytes:
+    """Key of the row of policy ``name``; ``kind`` is POLICY or OPERATOR. Raises ValueError: too long a name."""
+    key = kind + name.encode()
+    if len(key) > 256:
+        raise ValueError(f"the name of a policy has at most 255 bytes: {name[:40]!r}…")
+    return key
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """Value of a policy's row."""
+    return encode_table(
+        {
+            "pattern": policy.pattern,
+            "definition": policy.definition,
+            "priority": policy.priority,
+            "apply-to": policy.apply_to,
+        }
+    )
+
+
+def decode_policy(key: bytes, value: bytes) -> Policy:
+    """The policy in a row."""
+    table = decode_table(value, 0)
+    return Policy(key[1:].decode(), table["pattern"], table["definition"], table["priority"], table["apply-to"])
 
 
 # -- bindings ---------------------------------------------------------------------------------

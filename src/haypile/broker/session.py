@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from pika.spec import BasicProperties
 
-from haypile.broker import handlers, lifecycle, recovery
+from haypile.broker import handlers, lifecycle, recovery, ruling, timeouts
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -86,6 +86,7 @@ class Session:
         self.timed_for = 0
         self.closing = False
         self.closed = False
+        ruling.listen(self)
 
     @classmethod
     def open(
@@ -97,15 +98,19 @@ class Session:
         user: str = "guest",
         patience: float = 0.002,
         info: dict[str, Any] | None = None,
+        counted: bool = True,
     ) -> Session:
         """Join the vhost at ``target``.
 
         ``patience`` is the longest wait for a full lane, seconds. Raises AMQPError as RabbitMQ
         would refuse the connection, ``hay.errors.UnusableDirectory`` for a directory that is not
-        safe to use, ``hay.errors.OutOfRoom`` when there is no room to register.
+        safe to use, ``hay.errors.OutOfRoom`` when there is no room to register. ``counted``: the vhost's
+        max-connections is for it, too.
         """
         vhost = Vhost.join(target)
         try:
+            if counted:
+                ruling.check_connections(vhost, user)
             session = cls(vhost, outbox, info or {}, user, patience)
         except BaseException:
             vhost.leave()
@@ -165,8 +170,9 @@ class Session:
                 self.forget(handle)
             elif isinstance(handle, ForeignHandle):
                 handle.look(self.sources.get(handle.id))
-            elif handle.lane is not None and handle.retired():
+            elif handle.lane is not None and handle.retired() and handle.id not in self.sources:
                 handle.close_lane()
+        timeouts.look(self)
         self.look_around()
         self.holdings.flush_acks()
 
@@ -197,7 +203,11 @@ class Session:
         for source in list(self.sources.values()):
             if source.queue.deleted:
                 lifecycle.cancel_deleted(self, source)
-            elif source.handle.closed or source.blocked or not source.idle or not pollable:
+                continue
+            if ruling.unruly(source.handle):
+                ruling.adapt(self, source.handle)
+            source.follow()
+            if source.handle.closed or source.blocked or not source.idle or not pollable:
                 source.stir()
                 source.pump()
 
@@ -222,6 +232,7 @@ class Session:
         if self.closed:
             return
         self.closed = True
+        ruling.unlisten(self)
         self.outbox.call_at(None)
         for source in self.sources.values():
             source.unwatch()

@@ -194,8 +194,7 @@ class Source:
             return handle.take(self, budget, no_ack)
         lane = handle.lane
         if handle.words[handle.base + GENERATION] != handle.generation:
-            lane = handle.current_lane()
-            self.watch()
+            lane = self.follow()
         if lane is None:
             return self.serve_hay(budget, no_ack)
         try:
@@ -250,7 +249,7 @@ class Source:
         """One transaction: what is in the lane joins the hay, and the heads come out of it."""
         session, handle = self.session, self.handle
         hay = session.vhost.hay
-        if handle.current_lane() is None and not handle.queue.deleted:
+        if self.follow() is None and not handle.queue.deleted:
             with hay.read() as reading:
                 if not reading.count(handle.id)[0]:
                     self.idle = True
@@ -343,6 +342,16 @@ class Source:
             session.wake_all(arrivals)
         session.settle_gate(handle, left)
         return (got[0] if got else None), left + handle.outside()
+
+    def follow(self) -> Lane | None:
+        """The queue's lane, and our watch on it when it is another one than before."""
+        handle = self.handle
+        if handle.retired():
+            # Before its descriptor is closed.
+            self.unwatch()
+            handle.current_lane()
+            self.watch()
+        return handle.lane
 
     # -- sleeping ---------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from haypile.broker import rows
 from haypile.broker.entities import Exchange, Queue, Route
 from haypile.broker.exchanges import PREDECLARED
+from haypile.broker.policies import Policies
 from haypile.broker.routing import Routes
 from haypile.broker.rows import Binding, ConsumerKey, Destination
 from haypile.hay.store import Hay
@@ -30,8 +31,9 @@ __all__ = ["Exchange", "Queue", "Route", "Topology"]
 
 #: In which order kinds of rows are taken in when all are read anew, and in which forgotten: queues
 #: before what hangs on them, for a deleted queue keeps its last lane and consumers.
-_TAKE_IN = (rows.EXCHANGE, rows.QUEUE, rows.BINDING, rows.LANE, rows.CONSUMER, rows.ACTIVE)
-_FORGET = (rows.BINDING, rows.QUEUE, rows.LANE, rows.CONSUMER, rows.ACTIVE, rows.EXCHANGE)
+_RULES = (rows.POLICY, rows.OPERATOR, rows.LIMITS, rows.HISTORY)
+_TAKE_IN = (*_RULES, rows.EXCHANGE, rows.QUEUE, rows.BINDING, rows.LANE, rows.CONSUMER, rows.ACTIVE)
+_FORGET = (rows.BINDING, rows.QUEUE, rows.LANE, rows.CONSUMER, rows.ACTIVE, rows.EXCHANGE, *_RULES)
 
 
 class Topology:
@@ -47,6 +49,10 @@ class Topology:
         self.by_id: dict[int, Queue] = {}
         #: Called with each queue that went, once that is committed; under locks, so be brief.
         self.on_queue_deleted: list[Callable[[Queue], None]] = []
+        #: By session: called with each queue whose ``args`` are new; under locks, perhaps for a transaction
+        #: that is rolled back (then again).
+        self.on_rules_changed: dict[int, Callable[[Queue], None]] = {}
+        self.policies = Policies()
         #: Bindings by what they lead to.
         self.bound_to: dict[Destination, dict[bytes, Binding]] = {}
         #: Consumers (queue id and key) and exclusive queues (ids) by session.
@@ -193,6 +199,8 @@ class Topology:
             self._apply_consumer(key, value)
         elif kind == rows.EXCHANGE:
             self._apply_exchange(key[1:].decode(), value)
+        elif kind in (rows.POLICY, rows.OPERATOR, rows.LIMITS):
+            self._apply_policy(key, value)
         elif kind in (rows.LANE, rows.ACTIVE):
             queue = self.by_id.get(rows.queue_of(key))
             if queue is None:
@@ -204,12 +212,40 @@ class Topology:
 
     # -- one kind of row each -------------------------------------------------------------------
 
+    def _apply_policy(self, key: bytes, value: bytes | None) -> None:
+        policies = self.policies
+        if key == rows.LIMITS:
+            policies.limits = {} if value is None else rows.decode_table(value, 0)
+            return
+        known = policies.ordinary if key[:1] == rows.POLICY else policies.operator
+        if value is None:
+            known.pop(key[1:].decode(), None)
+        else:
+            known[key[1:].decode()] = rows.decode_policy(key, value)
+        for queue in self.by_id.values():
+            if queue.apply(policies.for_queue(queue.name, queue.args.type)):
+                for listener in list(self.on_rules_changed.values()):
+                    listener(queue)
+        for exchange in self.exchanges.values():
+            before = exchange.alternate
+            if exchange.apply(policies.for_exchange(exchange.name)):
+                self._lead(before, exchange)
+
+    def _lead(self, before: str | None, exchange: Exchange) -> None:
+        """The alternate of ``exchange`` was ``before``."""
+        if before is not None:
+            self.routes.feed(before, exchange.name, -1)
+        if exchange.alternate is not None:
+            self.routes.feed(exchange.alternate, exchange.name, 1)
+        self.routes.drop(exchange.name, None)
+
     def _apply_exchange(self, name: str, value: bytes | None) -> None:
         old = self.exchanges.pop(name, None)
         if old is not None and old.alternate is not None:
             self.routes.feed(old.alternate, name, -1)
         if value is not None:
             self.exchanges[name] = exchange = Exchange(name, rows.decode_exchange(value))
+            exchange.apply(self.policies.for_exchange(name))
             if exchange.alternate is not None:
                 self.routes.feed(exchange.alternate, name, 1)
         self.routes.drop(name, None)
@@ -231,6 +267,7 @@ class Topology:
         queue.deleted = False
         if self._uncommitted:
             self._created.add(queue.id)
+        queue.apply(self.policies.for_queue(queue.name, queue.args.type))
         self.by_id[queue.id] = queue
         self.queues[queue.name] = queue
         if queue.exclusive_owner:

@@ -24,6 +24,7 @@ from haypile.broker.errors import (
     PreconditionFailed,
     ResourceLocked,
 )
+from haypile.broker.policies import HIDDEN
 from haypile.broker.rows import Destination, QueueRow
 from haypile.hay.gates import CONSUMERS, HEADER_WORDS, SLOT_WORDS
 from haypile.hay.gates import QUEUE as QUEUE_WORD
@@ -65,12 +66,19 @@ def queue_declare(ctx: Context, method: spec.Queue.Declare) -> Queue:
             check_name("queue", name)
         existing = ctx.topology.queues.get(name) if name else None
         if existing is None:
+            _check_limit(ctx, name or server_name("amq.gen"))
             queue = create(ctx, name or server_name("amq.gen"), method)
         else:
             queue = existing
             _check_equivalent(ctx, queue, method)
     ctx.last_queue = queue.name
     return queue
+
+
+def _check_limit(ctx: Context, name: str) -> None:
+    limit = ctx.topology.policies.limit("max-queues")
+    if limit is not None and sum(not one.startswith(HIDDEN) for one in ctx.topology.queues) >= limit:
+        raise PreconditionFailed(texts.queue_limit(name, ctx.vhost, limit))
 
 
 def server_name(prefix: str) -> str:
