@@ -31,6 +31,12 @@ _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 dropped: deque[Session] = deque()
 
 
+class _NoPressure:
+    """No publish of an orphan waits for room."""
+
+    waiting = ()
+
+
 class Orphan:
     """Stands where a forked child would find its parent's session: a clear error for whoever uses it."""
 
@@ -45,6 +51,7 @@ class Orphan:
             f"this connection belongs to the parent process {self.parent}; open a new one in the forked child"
         )
 
+    pressure = _NoPressure()
     handle = on_ready = on_timer = before_sleep = pump = refuse
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ class LocalWire:
         self.session: Session | None = None
         self.inbox: deque[tuple[int, Any, Any, bytes | None]] = deque()
         self.stale = 0
-        self.broken = False
+        self.ending = False
         self._watch, self._unwatch = watch, unwatch
         #: The loop will call ``turn`` (or is in it, or will get to it when it leaves the broker).
         self._scheduled = False
@@ -100,11 +100,7 @@ class LocalWire:
     def disconnect(self) -> None:
         """Take the wire down."""
         if not self._down:
-            self._down = True
-            self.inbox.clear()
-            self.stale = 0
-            self.end_session()
-            self.connection.call_soon(lambda: self.connection.stream_terminated(None))
+            self.end(None)
 
     def emitted(self, data: bytes) -> None:
         """pika wrote bytes: the protocol header or a heartbeat."""
@@ -175,15 +171,16 @@ class LocalWire:
                 self.method(0, spec.Connection.Close(error.reply_code, error.reply_text, 10, 40))
             except FAILURES as error:
                 LOGGER.error("cannot use vhost %r: %s", self.target.vhost, error)
-                self.refuse(exceptions.AMQPConnectionError(str(error)))
+                self.end(exceptions.AMQPConnectionError(str(error)))
             else:
                 self.method(0, spec.Connection.OpenOk(""))
 
-    def refuse(self, error: Exception) -> None:
-        """The connection cannot be had, or ends in the middle."""
-        self._down = True
+    def end(self, error: Exception | None) -> None:
+        """The connection cannot be had, or ends; None: pika knows why."""
+        self._down = self.ending = True
         self.inbox.clear()
         self.stale = 0
+        self.end_session()
         self.connection.call_soon(lambda: self.connection.stream_terminated(error))
 
     def fail(self, error: Exception) -> None:
@@ -191,9 +188,7 @@ class LocalWire:
         if self._down:
             return
         LOGGER.error("vhost %r failed: %s", self.target.vhost, error, exc_info=True)
-        self.broken = True
-        self.end_session()
-        self.refuse(exceptions.StreamLostError(f"vhost {self.target.vhost!r} failed: {error}"))
+        self.end(exceptions.StreamLostError(f"vhost {self.target.vhost!r} failed: {error}"))
 
     def end_session(self) -> None:
         """Give back what the session holds."""

@@ -107,8 +107,8 @@ class BlockingWire(Wire, Protocol):
     inbox: deque[tuple[int, Any, Any, bytes | None]]
     #: Entries of the inbox that were there when the last blocking call ended.
     stale: int
-    #: The vhost failed; the end of the connection is on its way to pika.
-    broken: bool
+    #: The end of the connection is on its way to pika.
+    ending: bool
 
     @property
     def restless(self) -> bool: ...
@@ -286,7 +286,7 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
             # A publish waits for room: so does the program, while what is delivered goes on.
             turn_loop(impl)
             wire.turn()
-        while wire.broken and not closed.ready:
+        while wire.ending and not closed.ready:
             turn_loop(impl)
         wire.stale = len(inbox)
         if closed.ready:
@@ -342,7 +342,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         )
         if self._delivery_confirmation:
             self._confirm(exchange, routing_key, mandatory)
-        elif wire.inbox or wire.broken:
+        elif wire.inbox or wire.ending:
             self._flush_output()
 
     def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
@@ -379,7 +379,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
             super().basic_ack(delivery_tag, multiple)
             return
         wire.send(impl.channel_number, _Ack(delivery_tag, multiple), None)
-        if wire.inbox or wire.broken:
+        if wire.inbox or wire.ending:
             self._flush_output()
 
     def basic_get(self, queue: str, auto_ack: bool = False) -> tuple[Any, Any, Any]:
@@ -401,6 +401,10 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         # No reply: the channel or the connection ends.
         self._flush_output(_never)
         raise AssertionError("wait completed without GetOk and GetEmpty")
+
+
+# Its name stands in texts of pika's.
+QuickChannel.__name__ = "BlockingChannel"
 
 
 def _never() -> bool:

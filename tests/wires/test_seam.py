@@ -1,0 +1,80 @@
+"""pika's private names that haypile touches, on the installed pika."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.channel import Channel
+
+import haypile
+from haypile.wires import seam
+
+METHODS = [(owner, name) for owner, names in seam.METHODS.items() for name in names]
+
+
+def pikas(owner: str) -> Any:
+    module, _, name = owner.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(("owner", "name"), METHODS)
+def test_method_is_there_with_its_parameters(owner: str, name: str) -> None:
+    """A new pika that changes one of them breaks this, and ``wires.seam``."""
+    signature = inspect.signature(getattr(pikas(owner), name))
+    assert tuple(signature.parameters) == seam.METHODS[owner][name]
+
+
+def test_attributes_are_there(connection: haypile.BlockingConnection) -> None:
+    """The attributes are made in constructors; so look at instances."""
+    channel = connection.channel()
+    instances = {
+        "pika.connection.Connection": connection._impl,
+        "pika.channel.Channel": channel._impl,
+        "pika.adapters.blocking_connection.BlockingConnection": connection,
+        "pika.adapters.blocking_connection.BlockingChannel": channel,
+        "pika.adapters.select_connection.IOLoop": connection._impl.ioloop,
+        "pika.adapters.select_connection.PollPoller": connection._impl.ioloop._poller,
+    }
+    assert set(instances) == set(seam.ATTRIBUTES)
+    for owner, names in seam.ATTRIBUTES.items():
+        for name in names:
+            assert hasattr(instances[owner], name), (owner, name)
+
+
+def test_states_are_pikas(connection: haypile.BlockingConnection) -> None:
+    """The quick calls compare with constants."""
+    channel = connection.channel()
+    assert channel._impl._state == seam._CHANNEL_OPEN == Channel.OPEN
+    assert connection._impl.connection_state == seam._OPEN
+    connection.close()
+    assert connection._impl.connection_state == seam._CLOSED
+
+
+@pytest.mark.parametrize("name", ["basic_publish", "basic_ack", "basic_get"])
+def test_quick_calls_take_what_pikas_take(name: str) -> None:
+    """Names, order and defaults."""
+
+    def shape(owner: type) -> list[tuple[str, Any]]:
+        parameters = inspect.signature(getattr(owner, name)).parameters.values()
+        return [(one.name, one.default) for one in parameters]
+
+    assert shape(seam.QuickChannel) == shape(BlockingChannel)
+
+
+def test_no_private_names_elsewhere() -> None:
+    """Only ``seam`` may know them."""
+    from pathlib import Path
+
+    source = Path(haypile.__file__).parent
+    private = {name for names in seam.METHODS.values() for name in names}
+    private |= {name for names in seam.ATTRIBUTES.values() for name in names}
+    for path in [*source.rglob("fronts/*.py"), *source.rglob("wires/*.py"), *source.glob("*.py")]:
+        if path.name in ("seam.py", "twisted.py"):
+            continue
+        text = path.read_text()
+        found = {name for name in private if f".{name}" in text or f"def {name}(" in text}
+        assert not found, (path, found)
