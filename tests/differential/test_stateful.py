@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import haypile
+from tests.conftest import LOCAL_TRANSPORTS
 from tests.differential.machine import SIZE, Differential
 from tests.differential.side import Side
 from tests.support.rabbitmq import Broker
@@ -47,16 +48,17 @@ def quiet_pika() -> Iterator[None]:
 
 
 @pytest.mark.timeout(0)
-def test_same_as_rabbitmq(rabbitmq_broker: Broker, state_directory: Path) -> None:
+@pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)
+def test_same_as_rabbitmq(transport: str, rabbitmq_broker: Broker, state_directory: Path) -> None:
     remote = pika.URLParameters(rabbitmq_broker.vhost_url(rabbitmq_broker.fresh_vhost()))
     numbers = itertools.count()
 
     def make_sides() -> tuple[Side, Side]:
-        local = haypile.URLParameters(f"posix:///v{next(numbers)}")
+        local = haypile.URLParameters(f"{transport}:///v{next(numbers)}")
         local.virtual_host = remote.virtual_host  # only for texts: the URL decides
         return (
             Side("RabbitMQ", lambda: pika.BlockingConnection(remote), SIZE),
-            Side("haypile", lambda: haypile.BlockingConnection(local), SIZE),
+            Side(transport, lambda: haypile.BlockingConnection(local), SIZE),
         )
 
     machine = type("Differential", (Differential,), {"make_sides": staticmethod(make_sides)})
