@@ -306,6 +306,7 @@ def main() -> None:
     place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     directory = Path(tempfile.mkdtemp(prefix="haypile-bench-", dir=place))
     os.environ["HAYPILE_DIR"] = str(directory / "vhosts")
+    os.environ["HAYPILE_JOURNAL_DIR"] = str(directory / "journals")
     costs: dict[str, Cost] = {}
     print(f"{'':<36}{'us':>9}{'peak bytes':>12}{'blocks left':>13}")
     try:

@@ -131,7 +131,13 @@ class Haypile:
         self.directory = Path(tempfile.mkdtemp(prefix="haypile-bench-", dir=place))
         self._launcher = ["-m", "haypile", "run", "--url", f"{scheme}:///bench"]
         self._plain = {**plain_environment(), "AMQP_URL": "amqp://localhost"}
-        self._environment = {**self._plain, "HAYPILE_DIR": str(self.directory)}
+        # On a disk, as RabbitMQ's.
+        self._journal = tempfile.mkdtemp(prefix="haypile-bench-", dir="/var/tmp")
+        self._environment = {
+            **self._plain,
+            "HAYPILE_DIR": str(self.directory),
+            "HAYPILE_JOURNAL_DIR": self._journal,
+        }
 
     def start(self, stage: Stage, client: str, *arguments: str) -> Program:
         return stage.start([*self._launcher, "-m", f"bench.clients.{client}", *arguments], self._environment)
@@ -155,7 +161,8 @@ class Haypile:
                 program = self.start(stage, "opening")
                 program.expect("ready")
                 program.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for made in (str(self.directory), self._journal):
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def open_transports(names: Sequence[str], amqp_url: str) -> list[Transport]:

@@ -11,7 +11,13 @@ from hypothesis import settings
 
 from tests.support import leaks, rabbitmq
 from tests.support.kernel_queues import KernelQueues
-from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
+from tests.support.vhosts import (
+    Vhost,
+    local_vhost,
+    make_state_directory,
+    remove_state_directory,
+    state_environment,
+)
 
 #: Transports of this machine that exist so far.
 LOCAL_TRANSPORTS = ("posix", "sysv")
@@ -98,7 +104,8 @@ def rabbitmq_broker(_rabbitmq_or_reason: rabbitmq.Broker | str) -> rabbitmq.Brok
 def state_directory(monkeypatch: pytest.MonkeyPatch, _kernel_queues: KernelQueues) -> Iterator[Path]:
     """HAYPILE_DIR of this test, removed after it. A session file or a lane left then fails the test."""
     directory = make_state_directory()
-    monkeypatch.setenv("HAYPILE_DIR", str(directory))
+    for name, value in state_environment(directory).items():
+        monkeypatch.setenv(name, value)
     yield directory
     found = leaks.wait_until_gone(lambda: leaks.in_state(directory, _kernel_queues))
     remove_state_directory(directory)

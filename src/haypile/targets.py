@@ -39,6 +39,7 @@ DURABILITIES = ("disk", "host")
 URL_VARIABLE = "HAYPILE_URL"
 DIRECTORY_VARIABLE = "HAYPILE_DIR"
 TIMEOUT_VARIABLE = "HAYPILE_CONSUMER_TIMEOUT"
+JOURNAL_VARIABLE = "HAYPILE_JOURNAL_DIR"
 
 #: Longest part of an encoded vhost name (NAME_MAX is 255 on Linux).
 LONGEST_NAME = 200
@@ -90,6 +91,23 @@ def base_directory() -> Path:
     return Path(f"/dev/shm/haypile-{os.getuid()}")
 
 
+def journal_directory() -> Path:
+    """Where this user's journals live: on a disk, where the vhosts mostly are not."""
+    named = os.environ.get(JOURNAL_VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME")
+    # Where there is no home, "~" is found not to be writable, and said so.
+    return Path(state or os.path.expanduser("~/.local/state")).absolute() / "haypile"
+
+
+def encoded(name: str) -> str:
+    """``name`` as a path of its own: one for each name, whatever is in it."""
+    # Dots would make "." and ".."; "~" marks a name that goes on; "%" alone is the name without letters.
+    name = quote(name, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+    return "~/".join(name[i : i + LONGEST_NAME] for i in range(0, len(name), LONGEST_NAME))
+
+
 def vhost_directory(base: Path, vhost: str, transport: str = "posix") -> Path:
     """The directory of ``vhost``: one for each name, whatever is in it.
 
@@ -103,10 +121,7 @@ def vhost_directory(base: Path, vhost: str, transport: str = "posix") -> Path:
         raise TargetError(f"virtual host {vhost!r} is not valid Unicode; choose another name") from None
     if length > LONGEST_VHOST:
         raise TargetError(f"virtual host {vhost[:40]!r}… is longer than {LONGEST_VHOST} bytes; choose a shorter name")
-    # Dots would make "." and ".."; "~" marks a name that goes on; "%" alone is the name without letters.
-    name = quote(vhost, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
-    parts = [name[i : i + LONGEST_NAME] for i in range(0, len(name), LONGEST_NAME)]
-    return base / transport / "~/".join(parts)
+    return base / transport / encoded(vhost)
 
 
 def parse_local(url: str) -> LocalURL | None:
@@ -212,11 +227,14 @@ def remote(url: str, parameters: Parameters) -> Parameters:
 def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
     """The vhost that ``url`` and the program's ``virtual_host`` name."""
     vhost = url.vhost if url.vhost is not None else virtual_host
+    base = url.options.directory or base_directory()
     return VhostTarget(
-        directory=vhost_directory(url.options.directory or base_directory(), vhost, url.transport),
+        directory=vhost_directory(base, vhost, url.transport),
         vhost=vhost,
         transport=url.transport,
         durability=url.options.durability,
+        # Vhosts of the same name in two places are two vhosts.
+        journal=vhost_directory(journal_directory() / encoded(str(base)), vhost, url.transport),
         consumer_timeout=consumer_timeout(),
     )
 

@@ -76,4 +76,9 @@ def remove_state_directory(directory: Path) -> None:
 
 def local_vhost(transport: str, directory: Path, name: str) -> Vhost:
     """A vhost of this machine; it comes into being by the first connection."""
-    return Vhost(transport, f"{transport}:///{name}", {"HAYPILE_DIR": str(directory)})
+    return Vhost(transport, f"{transport}:///{name}", state_environment(directory))
+
+
+def state_environment(directory: Path) -> dict[str, str]:
+    """What has haypile keep its state below ``directory``, the journal included."""
+    return {"HAYPILE_DIR": str(directory), "HAYPILE_JOURNAL_DIR": str(directory / "journal")}

@@ -18,7 +18,7 @@ from haypile.broker import message, rows
 from haypile.broker.exchanges.delayed import HEADER as DELAY
 from haypile.broker.exchanges.delayed import delay_of
 from haypile.broker.message import ORDER
-from haypile.hay.layout import Entry
+from haypile.hay.layout import JOURNALED, Entry
 
 if TYPE_CHECKING:
     from haypile.broker.declare.context import Context
@@ -60,7 +60,9 @@ def aside_of(route: Route, keys: tuple[str, ...], headers: dict[str, Any] | None
 def keep(arrivals: Arrivals, aside: Aside, record: bytes) -> None:
     """Store ``record`` for the exchanges that keep it."""
     for exchange, delay in aside.delays:
-        _hold_back(arrivals, arrivals.now + delay * _MS, _wrap(exchange, aside.keys, record))
+        known = arrivals.session.vhost.topology.exchanges.get(exchange)
+        durable = known is not None and known.durable and bool(record[message.FLAGS_AT] & arrivals.journals)
+        _hold_back(arrivals, arrivals.now + delay * _MS, _wrap(exchange, aside.keys, record), durable)
     for exchange, most in aside.histories:
         queue = _history(arrivals, exchange, make=True)
         time = arrivals.session.publisher.now()
@@ -84,7 +86,13 @@ def _unwrap(wrapped: bytes) -> tuple[str, list[str], bytes]:
 # -- held back --------------------------------------------------------------------------------
 
 
-def _hold_back(arrivals: Arrivals, due: int, wrapped: bytes) -> None:
+def renew(wrapped: bytes, nonce: bytes) -> bytes:
+    """What was held back by another store, as one of the store with ``nonce``."""
+    start = 4 + int.from_bytes(wrapped[:4], "big")
+    return wrapped[:start] + nonce + wrapped[start + len(nonce) :]
+
+
+def _hold_back(arrivals: Arrivals, due: int, wrapped: bytes, durable: bool) -> None:
     txn, session = arrivals.txn, arrivals.session
     while True:
         order = ORDER.pack(255, due, session.id)
@@ -94,7 +102,7 @@ def _hold_back(arrivals: Arrivals, due: int, wrapped: bytes) -> None:
             break
         # Another one of ours is due at the same time: the next one follows it.
         due += 1
-    txn.put(HELD_BACK, order, wrapped)
+    txn.put(HELD_BACK, order, wrapped, flags=JOURNALED if durable else 0)
     note_next(arrivals)
 
 

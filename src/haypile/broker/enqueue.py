@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haypile.broker import aside, deadletter, message
-from haypile.broker.message import HEADER, HEADER_SIZE, ORDER
+from haypile.broker.message import FLAGS_AT, HEADER, HEADER_SIZE, ORDER, PERSISTENT
+from haypile.hay.layout import JOURNALED
 
 if TYPE_CHECKING:
     from haypile.broker.entities import Route
@@ -36,24 +37,29 @@ EXPIRE_BATCH = 500
 class Arrivals:
     """What one write transaction puts into queues."""
 
-    __slots__ = ("now", "session", "touched", "txn")
+    __slots__ = ("awaited", "journaled", "journals", "now", "session", "touched", "txn")
 
-    def __init__(self, session: Session, txn: WriteTxn) -> None:
+    def __init__(self, session: Session, txn: WriteTxn, *, journals: int = PERSISTENT, awaited: bool = False) -> None:
+        """``journals``: flags of records that durable queues keep; ``awaited``: see ``WriteTxn.put``."""
         self.session = session
         self.txn = txn
+        self.journals = journals
+        self.awaited = awaited
+        #: Queue and order of what the journal is to keep.
+        self.journaled: list[bytes] = []
         self.now = session.vhost.hay.now()
         #: Queues that got something, by id: to be woken after the commit.
         self.touched: dict[int, QueueHandle] = {}
 
     # -- arriving ---------------------------------------------------------------------------
 
-    def put(
-        self, handle: QueueHandle, record: bytes, time: int, priority: int, expiration: str | None
-    ) -> bool:
+    def put(self, handle: QueueHandle, record: bytes, time: int, priority: int, expiration: str | None) -> bool:
         """Put ``record`` into one queue; False when the queue refuses it."""
         if handle.plain and expiration is None:
             self.touch(handle)
-            self.txn.put(handle.id, ORDER.pack(255, time, self.session.id), record)
+            order = ORDER.pack(255, time, self.session.id)
+            flags = self.flags_of(record, handle.durable, handle.id, order)
+            self.txn.put(handle.id, order, record, flags=flags, awaited=self.awaited)
             return True
         rules = handle.rules
         weight = body_size(record)
@@ -63,8 +69,9 @@ class Arrivals:
             return False
         order = ORDER.pack(255 - min(priority, rules.max_priority), time, self.session.id)
         expires = self.expiry(handle, expiration)
+        flags = self.flags_of(record, handle.durable, handle.id, order)
         self.touch(handle)
-        self.txn.put(handle.id, order, record, expires=expires, weight=weight)
+        self.txn.put(handle.id, order, record, flags=flags, expires=expires, weight=weight, awaited=self.awaited)
         self.trim(handle)
         if expires:
             handle.mark_expiring()
@@ -80,7 +87,12 @@ class Arrivals:
             order = ORDER.pack(255, time, self.session.id)
             for handle in plain:
                 self.touch(handle)
-            self.txn.put_shared([(handle.id, order, 0) for handle in plain], record)
+            for durable in (False, True):
+                targets = [(handle.id, order, 0) for handle in plain if handle.durable is durable]
+                flags = 0
+                for queue, _, _ in targets:
+                    flags = self.flags_of(record, durable, queue, order)
+                self.txn.put_shared(targets, record, flags=flags, awaited=self.awaited)
             handles = [handle for handle in handles if not handle.plain]
         accepted = True
         for handle in handles:
@@ -95,6 +107,14 @@ class Arrivals:
             aside.keep(self, kept, record)
         handles = [self.session.handle_for(queue) for queue in route.queues]
         self.put_all(handles, record, time, decoded.priority, properties.expiration)
+
+    def flags_of(self, record: bytes, durable: bool, queue: int, order: bytes) -> int:
+        """The entry's flags for ``record``, about to be put into a ``queue`` that is ``durable`` or not."""
+        if not durable or not record[FLAGS_AT] & self.journals:
+            return 0
+        if self.awaited:
+            self.journaled.append(queue.to_bytes(4, "big") + order)
+        return JOURNALED
 
     def touch(self, handle: QueueHandle) -> None:
         """The queue gets a message: publishing goes to the hay until that is served."""
@@ -166,9 +186,7 @@ class Arrivals:
         except message.Foreign:
             return
         queue = handle.queue.name
-        dead = deadletter.make(
-            decoded, reason, queue, rules.dead_letter_routing_key, session.vhost.clock.wall()
-        )
+        dead = deadletter.make(decoded, reason, queue, rules.dead_letter_routing_key, session.vhost.clock.wall())
         headers = dead.properties.headers
         key, *more_keys = dead.routing_keys
         route = topology.forward(exchange, key, headers, more_keys, dead.properties)

@@ -64,6 +64,7 @@ class ForeignHandle(QueueHandle):
         super().__init__(session.vhost, queue)
         self.session = session
         self.plain = False
+        self.durable = False
         self.foreign = True
         self.address = address_of(queue.arguments)
         self.kernel: ForeignLane | None = None

@@ -153,8 +153,10 @@ class Moving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         holdings = self.holdings
+        txn = self.txn
+        noted, released = txn.noted, txn.released
         try:
-            self.txn.__exit__(kind, error, trace)
+            txn.__exit__(kind, error, trace)
         except BaseException:
             self.undo()
             raise
@@ -168,6 +170,10 @@ class Moving:
             unacked.drop_record()
         if self.acks:
             del holdings.acked[: self.acks]
+        if noted:
+            holdings.session.journaling.note(noted)
+        if released:
+            holdings.session.journaling.release(released)
 
     def undo(self) -> None:
         """The transaction did not happen: the slots hold their messages as before."""

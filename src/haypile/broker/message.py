@@ -24,8 +24,9 @@ HEADER_SIZE = HEADER.size
 #: Key of a message within its queue: 255 - priority, publish time, session.
 ORDER = struct.Struct(">BQI")
 
-#: Record flags.
+#: Record flags, and where they stand in a record.
 PERSISTENT = 1
+FLAGS_AT = HEADER_SIZE - 1
 
 #: Distinct property sets remembered by each codec cache; beyond it the cache starts anew.
 CACHE_LIMIT = 1024

@@ -50,6 +50,8 @@ class VhostTarget:
     transport: str = "posix"
     #: "disk" (journal, survives a reboot) or "host" (survives process crashes only).
     durability: str = "disk"
+    #: Where the vhost's journal is; None: it has none.
+    journal: Path | None = None
     #: ms within which a delivery is to be acknowledged; 0: any time. RabbitMQ's default is half an hour.
     consumer_timeout: int = 1_800_000
     options: dict[str, str] = field(default_factory=dict, hash=False)

@@ -35,7 +35,7 @@ Routed = tuple[tuple["QueueHandle", ...], bytes, "aside.Aside | None"]
 class Publisher:
     """A session's publishing side."""
 
-    __slots__ = ("clock", "epoch", "last", "patience", "routes", "session", "topology", "words")
+    __slots__ = ("clock", "epoch", "journals", "last", "patience", "routes", "session", "topology", "words")
 
     def __init__(self, session: Session, patience: float) -> None:
         hay = session.vhost.hay
@@ -44,6 +44,8 @@ class Publisher:
         self.topology = session.vhost.topology
         self.words = hay.gates.words
         self.last = 0
+        #: Flags of records that durable queues keep beyond a reboot.
+        self.journals = PERSISTENT if session.journaling.journal is not None else 0
         #: Seconds a full lane is waited for before the detour through the hay.
         self.patience = patience
         self.routes: dict[tuple[str, str], Routed] = {}
@@ -112,14 +114,17 @@ class Publisher:
             expiration = properties.expiration
         record = b"".join(
             (
-                HEADER.pack(
-                    session.nonce, now, session.id, len(body), len(encoded), len(prefix), priority, flags
-                ),
+                HEADER.pack(session.nonce, now, session.id, len(body), len(encoded), len(prefix), priority, flags),
                 prefix,
                 encoded,
                 body,
             )
         )
+        journaled = None
+        if flags & self.journals:
+            # They go by way of the hay, where the journal finds them.
+            journaled = [handle for handle in handles if handle.durable]
+            handles = tuple([handle for handle in handles if not handle.durable])
         if expiration is None:
             rest: list[QueueHandle] = []
             # A full lane of several is waited for when all the others are served.
@@ -131,12 +136,12 @@ class Publisher:
                     session.rescue(handle)
             if rest and len(handles) > 1:
                 rest = [handle for handle in rest if not self.offer_again(handle, record)]
-            if not rest:
-                return True
         else:
             rest = [handle for handle in handles if not handle.was_sent()]
-            if not rest:
-                return True
+        if journaled:
+            rest += journaled
+        if not rest:
+            return True
         return self.store(rest, record, now, priority, expiration)
 
     def keep(
@@ -157,7 +162,10 @@ class Publisher:
         record = message.encode(session.nonce, self.now(), session.id, prefix, encoded, body, priority, flags)
         with session.vhost.hay.write() as txn:
             self.topology.sync(txn)
-            aside.keep(Arrivals(session, txn), kept, record)
+            arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
+            aside.keep(arrivals, kept, record)
+            noted, released = txn.noted, txn.released
+        self.note(noted, released, arrivals)
 
     def offer_again(self, handle: QueueHandle, record: bytes) -> bool:
         """Wait for room in a lane that was full."""
@@ -167,18 +175,28 @@ class Publisher:
             self.session.rescue(handle)
         return True
 
-    def store(
-        self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None
-    ) -> bool:
+    def store(self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None) -> bool:
         """Put ``record`` into the hay for each of ``handles`` and wake their consumers."""
         session = self.session
         with session.vhost.hay.write() as txn:
             self.topology.sync(txn)
-            arrivals = Arrivals(session, txn)
+            arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
             live = [handle for handle in handles if not handle.queue.deleted]
             if len(live) == 1:
                 accepted = arrivals.put(live[0], record, now, priority, expiration)
             else:
                 accepted = arrivals.put_all(live, record, now, priority, expiration)
+            noted, released = txn.noted, txn.released
         session.wake_all(arrivals)
+        if noted or released:
+            self.note(noted, released, arrivals)
         return accepted
+
+    def note(self, noted: int, released: set[int], arrivals: Arrivals) -> None:
+        """What the transaction of ``arrivals`` means for the journal."""
+        journaling = self.session.journaling
+        if noted:
+            consumers = any(handle.has_consumers() for handle in arrivals.touched.values())
+            journaling.published(noted, arrivals.journaled, consumers)
+        if released:
+            journaling.release(released)

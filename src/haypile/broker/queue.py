@@ -38,6 +38,7 @@ class QueueHandle(Elsewhere):
     __slots__ = (
         "base",
         "counts_deliveries",
+        "durable",
         "foreign",
         "generation",
         "id",
@@ -63,6 +64,8 @@ class QueueHandle(Elsewhere):
         #: Consumers of this very session: waiting for them would be waiting for ourselves.
         self.own_consumers = 0
         self.in_vain = 0
+        #: The queue outlives a reboot, and with it its persistent messages.
+        self.durable = queue.durable
         #: The messages are in a kernel queue of somebody else's (``foreign.ForeignHandle``).
         self.foreign = False
         #: A quorum queue tells its consumers how often a message was delivered before.

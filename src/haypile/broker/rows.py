@@ -260,9 +260,13 @@ def _binding_value(source: str, destination: Destination, key: str, arguments: d
     )
 
 
-def encode_binding(binding: Binding, since: int) -> bytes:
-    """Value of a binding's row; its key is ``binding.id``. The values sort by ``since``."""
-    return _SINCE.pack(since) + _binding_value(binding.source, binding.destination, binding.key, binding.arguments)
+def encode_binding(binding: Binding, since: int, durable: bool = False) -> bytes:
+    """Value of a binding's row; its key is ``binding.id``. The values sort by ``since``.
+
+    ``durable``: both its ends are. A capital letter says so.
+    """
+    value = _binding_value(binding.source, binding.destination, binding.key, binding.arguments)
+    return _SINCE.pack(since) + (value[:1].upper() if durable else value[:1]) + value[1:]
 
 
 def decode_binding(key: bytes, value: bytes) -> Binding:
@@ -272,8 +276,29 @@ def decode_binding(key: bytes, value: bytes) -> Binding:
     source, end = _read_short(value, at + 1)
     name, end = _read_short(value, end)
     routing_key, end = _read_short(value, end)
-    destination = Destination(value[at : at + 1] == b"q", name)
+    destination = Destination(value[at : at + 1] in b"qQ", name)
     return Binding(source, destination, routing_key, decode_table(value, end), key, since)
+
+
+# -- durability -------------------------------------------------------------------------------
+
+
+def is_durable(key: bytes, value: bytes) -> bool:
+    """Whether a row outlives a reboot: of a durable exchange, queue, or binding between such."""
+    kind = key[:1]
+    if kind in (POLICY, OPERATOR, LIMITS):
+        return True
+    if kind == EXCHANGE:
+        return bool(value[0] & DURABLE)
+    if kind == QUEUE:
+        return bool(value[_QUEUE.size - 1] & DURABLE)
+    return kind == BINDING and value[_SINCE.size : _SINCE.size + 1].isupper()
+
+
+def with_slot(value: bytes, slot: int) -> bytes:
+    """A queue's row with another gate slot."""
+    number, _, owner, flags = _QUEUE.unpack_from(value)
+    return _QUEUE.pack(number, slot, owner, flags) + value[_QUEUE.size :]
 
 
 # -- consumers, lanes -------------------------------------------------------------------------

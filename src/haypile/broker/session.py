@@ -29,6 +29,7 @@ from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handle import make_handle
 from haypile.broker.holdings import ROW, Holdings, Moving
+from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Outbox, VhostTarget
 from haypile.broker.pressure import Congested, Pressure
 from haypile.broker.publisher import Publisher
@@ -65,7 +66,7 @@ class Session:
     """One connection to a vhost of this host."""
 
     def __init__(
-        self, vhost: Vhost, outbox: Outbox, info: dict[str, Any], user: str, patience: float
+        self, vhost: Vhost, outbox: Outbox, info: dict[str, Any], user: str, patience: float, durable: bool
     ) -> None:
         self.vhost = vhost
         self.outbox = outbox
@@ -75,6 +76,7 @@ class Session:
         self.file = SessionFile.create(vhost.hay, ROW.pack(0) + text)
         self.id = self.file.id
         self.holdings = Holdings(self, text)
+        self.journaling = Journaling(self, vhost.hay.journal if durable else None)
         self.publisher = Publisher(self, patience)
         self.due = Due(self)
         self.pressure = Pressure(self)
@@ -111,7 +113,7 @@ class Session:
         try:
             if counted:
                 ruling.check_connections(vhost, user)
-            session = cls(vhost, outbox, info or {}, user, patience)
+            session = cls(vhost, outbox, info or {}, user, patience, target.durability == "disk")
         except BaseException:
             vhost.leave()
             raise
@@ -122,9 +124,7 @@ class Session:
 
     # -- from the wire ----------------------------------------------------------------------
 
-    def handle(
-        self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b""
-    ) -> None:
+    def handle(self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b"") -> None:
         """Carry out one method of the client; replies go to the outbox."""
         if not (self.pressure.waiting and self.pressure.hold(channel, method, properties, body)):
             self.carry_out(channel, method, properties, body)
@@ -155,11 +155,13 @@ class Session:
         elif fd == self.file.bell.fd:
             self.file.bell.drain()
             self.look_around()
+            if self.journaling.waiting:
+                self.journaling.settle()
 
     @interruptible
     def on_timer(self) -> None:
         """The time given to ``Outbox.call_at`` has come."""
-        if self.closed or self.pressure.on_timer():
+        if self.closed or self.pressure.on_timer() or self.journaling.on_timer():
             return
         self.set_timer()
         self.due.settle()
@@ -185,7 +187,9 @@ class Session:
             wait = self.pressure.pause
         if due:
             wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), wait)
-        self.outbox.call_at(vhost.clock.monotonic() + wait)
+        flush = self.journaling.next_time()
+        when = vhost.clock.monotonic() + wait
+        self.outbox.call_at(min(when, flush) if flush else when)
 
     def deadline_moved(self, when: int) -> None:
         """Something is due earlier than anybody thought: who sleeps beyond it must know."""
@@ -219,6 +223,8 @@ class Session:
                 source.pump()
         if self.holdings.acked:
             self.holdings.flush_acks()
+        if self.journaling.waiting:
+            self.journaling.settle()
 
     def pump(self) -> None:
         """Deliver what consumers may have now: RabbitMQ pushes before it answers."""
@@ -239,6 +245,7 @@ class Session:
         self.outbox.unwatch(self.file.bell.fd)
         try:
             recovery.leave(self)
+            self.journaling.close()
         finally:
             for handle in self.handles.values():
                 handle.leave()

@@ -133,6 +133,8 @@ class Topology:
                 txn.delete_row(key)
             else:
                 txn.put_row(key, value)
+            if rows.is_durable(key, value or self._rows[key]):
+                txn.note_row(key)
             if not self._uncommitted:
                 self._uncommitted = True
                 txn.on_commit.append(self._committed)

@@ -15,8 +15,11 @@ import os
 import threading
 
 from haypile.broker.ports import VhostTarget
+from haypile.broker.revival import revive
+from haypile.broker.rows import is_durable
 from haypile.broker.topology import Topology
 from haypile.hay.clock import Clock
+from haypile.hay.journal import Journal
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
 from haypile.lanes.errors import LaneError
@@ -56,7 +59,8 @@ class Vhost:
         self.target = target
         self.name = target.vhost
         self.lanes: Lanes = lanes_of(target.transport)
-        self.hay = Hay.open(target.directory)
+        journal = None if target.journal is None else Journal(target.journal, is_durable, revive)
+        self.hay = Hay.open(target.directory, journal=journal)
         self.topology = Topology(self.hay, target.vhost)
         self.clock = Clock(self.hay.now)
         self.users = 0

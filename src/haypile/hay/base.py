@@ -107,6 +107,7 @@ class Base:
         except lmdb.Error as error:
             raise UnusableDirectory(f"cannot open the journal in {place}: {error}; move that directory away") from error
         self._all = self._env.open_db(None)
+        self._fd = os.open(place / "data.mdb", os.O_PATH | os.O_CLOEXEC)
 
     @staticmethod
     def make(place: Path) -> None:
@@ -123,11 +124,12 @@ class Base:
     def close(self) -> None:
         """Give everything back."""
         self._env.close()
+        os.close(self._fd)
 
     @property
     def gone(self) -> bool:
         """Whether somebody removed the file."""
-        return os.fstat(self._env.fd()).st_nlink == 0
+        return os.fstat(self._fd).st_nlink == 0
 
     @property
     def store(self) -> bytes | None:

@@ -54,6 +54,8 @@ from haypile.hay.store import Hay  # before this module's fork handlers, which m
 
 LOGGER = logging.getLogger("haypile")
 
+#: Weight of the last time in the mean of how long writing takes.
+NEWEST = 0.2
 #: Pending rows deleted in one transaction of the store.
 SETTLED = 1000
 #: Seconds to wait for another process that has the journal while a store is made.
@@ -83,6 +85,10 @@ class Journal:
         #: The store has more than the files say: they were made just now.
         self._fresh = False
         self._reserve_spent = False
+        #: Somebody in this process will flush.
+        self.wanted = False
+        #: Seconds that writing takes, about.
+        self.takes = 0.0
         _journals.add(self)
 
     # -- flushing -----------------------------------------------------------------------------
@@ -125,10 +131,13 @@ class Journal:
             rows = [*reader.scan(pending.MESSAGE_ROW), *reader.scan(pending.TOPOLOGY_ROW)]
             if rows:
                 reach("flush: read")
+                start = time.monotonic()
                 try:
                     self._write(hay, reader, rows)
                 except (lmdb.Error, OSError) as error:
                     self._fail(error)
+                took = time.monotonic() - start
+                self.takes += NEWEST * (took - self.takes) if self.takes else took
         finally:
             reader.__exit__(None, None, None)
         reach("flush: on disk")
@@ -208,13 +217,16 @@ class Journal:
         return (self.place / "base").exists()
 
     def prepare(self) -> None:
-        """Make sure of the directory, before anything is promised.
+        """Make sure of the directory, before anything is promised; within a transaction of the store.
 
         Raises ``UnusableDirectory`` when it cannot be had.
         """
-        if self._lock_fd < 0:
-            with self.mutex:
+        # Another thread that has the mutex does the same, and may wait for the store's lock, which we hold.
+        if self.wanted and self._lock_fd < 0 and self.mutex.acquire(blocking=False):
+            try:
                 self._prepare_lock()
+            finally:
+                self.mutex.release()
 
     def _prepare_lock(self) -> None:
         if self._lock_fd >= 0:

@@ -54,6 +54,9 @@ class Noting(Writing):
     def _stamp(self, op: int) -> bytes:
         number = self.noted
         if not number:
+            journal = self._hay.journal
+            if journal is not None:
+                journal.prepare()
             self.noted = number = self._txn.id()
             # Before the commit: nobody may be killed in between. Too high a number does no harm.
             self._hay.gates.words[PENDING] = number

@@ -246,6 +246,12 @@ class Writing(ReadTxn):
         self._put(key, number.to_bytes(4, "big"))
         return number
 
+    def raise_id(self, kind: str, number: int) -> None:
+        """Have ``next_id`` give no number up to ``number`` any more."""
+        key = ID_ROW + kind.encode()
+        if number > int.from_bytes(self._get(key) or b"", "big"):
+            self._put(key, number.to_bytes(4, "big"))
+
     # -- for the store's own modules ----------------------------------------------------------
 
     def put_internal(self, key: bytes, value: bytes) -> None:

@@ -88,7 +88,8 @@ def _bind(
     if isinstance(end, Queue):
         check_access(ctx, end)
     if binding.id not in exchange.bindings:
-        ctx.put(binding.id, rows.encode_binding(binding, ctx.txn.version))
+        durable = exchange.durable and end.durable
+        ctx.put(binding.id, rows.encode_binding(binding, ctx.txn.version, durable))
         if exchange.router.history:
             ctx.recalling.append(binding)
 

@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 
 
 @handles(spec.Confirm.Select)
-def confirm_select(
-    session: Session, channel: Channel, method: spec.Confirm.Select
-) -> spec.Confirm.SelectOk | None:
+def confirm_select(session: Session, channel: Channel, method: spec.Confirm.Select) -> spec.Confirm.SelectOk | None:
     """From now on every publish is confirmed."""
     if channel.mode is Mode.TX:
         raise PreconditionFailed(texts.TX_TO_CONFIRM)
     channel.mode = Mode.CONFIRM
+    session.journaling.awaits = True
     return None if method.nowait else spec.Confirm.SelectOk()
 
 
@@ -46,8 +45,8 @@ def tx_select(session: Session, channel: Channel, method: spec.Tx.Select) -> spe
 
 
 @handles(spec.Tx.Commit)
-def tx_commit(session: Session, channel: Channel, method: spec.Tx.Commit) -> spec.Tx.CommitOk:
-    """Publishes first, then settlements, in the order they were made."""
+def tx_commit(session: Session, channel: Channel, method: spec.Tx.Commit) -> spec.Tx.CommitOk | None:
+    """Publishes first, then settlements, in the order they were made; the answer when all is safe."""
     if channel.mode is not Mode.TX:
         raise PreconditionFailed(texts.NOT_TRANSACTIONAL)
     publishes, channel.tx_publishes = channel.tx_publishes, []
@@ -56,7 +55,7 @@ def tx_commit(session: Session, channel: Channel, method: spec.Tx.Commit) -> spe
         publish.deliver(session, channel, prepared)
     for kind, items, requeue in settled:
         carry_out(session, kind, [one for _, one in items], requeue)
-    return spec.Tx.CommitOk()
+    return spec.Tx.CommitOk() if session.journaling.commit(channel) else None
 
 
 @handles(spec.Tx.Rollback)

@@ -91,9 +91,7 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
     method = prepared.method
     accepted = True
     if prepared.kept is not None:
-        session.publisher.keep(
-            prepared.kept, prepared.prefix, prepared.properties, prepared.encoded, prepared.body
-        )
+        session.publisher.keep(prepared.kept, prepared.prefix, prepared.properties, prepared.encoded, prepared.body)
     if prepared.handles:
         accepted = session.publisher.publish(
             prepared.handles, prepared.prefix, prepared.properties, prepared.encoded, prepared.body
@@ -110,7 +108,10 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
 
 
 def confirm(session: Session, channel: Channel, tag: int, accepted: bool) -> None:
-    """Tell the publisher that its message is safe, or was refused."""
+    """Tell the publisher that its message is safe, as soon as it is, or was refused."""
+    if session.journaling.must_wait():
+        session.journaling.hold(channel, tag, accepted)
+        return
     session.outbox.method(channel.number, _Ack(tag) if accepted else spec.Basic.Nack(tag, False, False))
 
 

@@ -1,0 +1,263 @@
+"""When what a session changed is on disk, and the replies that wait for it.
+
+Owns: a session's part in flushing the journal; confirms and tx.commit-ok that may not be sent before.
+Must not know: what a flush does (``hay.journal``), what is journaled (``enqueue``, ``topology``).
+
+A session that changed something durable sees to a flush within DELAY. A confirm waits for the flush that
+covers its message, and one flush serves all that wait, in all sessions: the gate page says how far
+the last one came. A message that is consumed before needs none: who takes it rings whoever waits. So where
+a flush takes long and there are consumers, the publisher gives them a moment, as long as that helps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pika import spec
+
+from haypile.hay.errors import HayError, OutOfRoom
+from haypile.hay.gates import DUE, FLUSHED, PENDING
+from haypile.hay.pending import MESSAGE_ROW, is_safe
+
+if TYPE_CHECKING:
+    from haypile.broker.channel import Channel
+    from haypile.broker.session import Session
+    from haypile.hay.journal import Journal
+
+LOGGER = logging.getLogger("haypile")
+
+#: Seconds between a durable change and the flush that makes it last, at most.
+DELAY = 0.03
+#: Seconds between two times that a session does its other business, at least.
+BUSINESS = 0.5
+#: Seconds until a flush is tried again that found no room.
+RETRY = 1.0
+#: Consumers are waited for at most so many times as long as a flush takes; this at least, or not at all;
+#: this at most (seconds).
+PATIENCE, LEAST, MOST = 2.0, 0.0002, 0.005
+#: Flushes without waiting for consumers after a wait in vain: doubled each time, up to this.
+IN_VAIN = 64
+
+_Ack = spec.Basic.Ack
+
+
+class Waiting(NamedTuple):
+    """A reply that waits for a flush."""
+
+    channel: Channel
+    #: Of the publish; 0: it is tx.commit-ok.
+    tag: int
+    accepted: bool
+    #: Transaction of the store that a flush must cover …
+    mark: int
+    #: … unless these messages (queue and order) are not pending any more.
+    tails: tuple[bytes, ...]
+
+
+class Journaling:
+    """One session's."""
+
+    def __init__(self, session: Session, journal: Journal | None) -> None:
+        """``journal``: None for a session that is not to survive the host (?durability=host)."""
+        self.session = session
+        self.journal = journal
+        self.clock = session.vhost.clock.monotonic
+        #: Somebody in this session waits for confirms.
+        self.awaits = False
+        #: When to flush, seconds of the loop's clock; 0: there is nothing to flush.
+        self.deadline = 0.0
+        self.waiting: deque[Waiting] = deque()
+        #: What the last publish left to be flushed, for its confirm: transaction, messages, consumers wait.
+        self.last: tuple[int, tuple[bytes, ...], bool] | None = None
+        #: The last transaction of ours that left anything.
+        self.mark = 0
+        #: Until when consumers are waited for; 0: they are not.
+        self.patient_until = 0.0
+        self.hopeful = False
+        self.in_vain = 0
+        self.vain_next = 1
+        #: When the session last did what it does once a second.
+        self.business = 0.0
+        if journal is not None:
+            journal.wanted = True
+
+    # -- what changed -------------------------------------------------------------------------
+
+    def note(self, mark: int) -> None:
+        """Transaction ``mark`` of this session left something to be flushed."""
+        self.mark = mark
+        if self.journal is None:
+            return
+        now = self.clock()
+        if not self.deadline:
+            self.deadline = now + DELAY
+            self.session.set_timer()
+        elif now > self.deadline:
+            # Nobody turns the loop.
+            self.flush()
+
+    def published(self, mark: int, tails: Sequence[bytes], consumers: bool) -> None:
+        """The same for a publish: ``tails`` are its messages; ``consumers``: somebody may take them."""
+        self.note(mark)
+        if self.awaits and self.journal is not None and mark > self.words[FLUSHED]:
+            self.last = (mark, tuple(tails), consumers)
+
+    def release(self, sessions: set[int]) -> None:
+        """A transaction of ours made messages safe that ``sessions`` wait for."""
+        session = self.session
+        if session.id in sessions:
+            session.outbox.soon()
+        session.ring(sessions)
+
+    # -- replies ------------------------------------------------------------------------------
+
+    @property
+    def words(self) -> memoryview:
+        """The gate page."""
+        return self.session.vhost.hay.gates.words
+
+    def must_wait(self) -> bool:
+        """Whether the confirm of the last publish cannot be sent yet."""
+        return self.last is not None or bool(self.waiting)
+
+    def hold(self, channel: Channel, tag: int, accepted: bool) -> None:
+        """Confirm publish ``tag`` when it is safe, after those before it."""
+        mark, tails, consumers = self.last or (0, (), False)
+        self.last = None
+        self.waiting.append(Waiting(channel, tag, accepted, mark, tails))
+        self.hopeful = consumers
+        self.session.outbox.soon()
+
+    def commit(self, channel: Channel) -> bool:
+        """Answer tx.commit once everything so far is safe; whether that is now."""
+        if self.journal is None or self.mark <= self.words[FLUSHED]:
+            return True
+        self.waiting.append(Waiting(channel, 0, True, self.mark, ()))
+        self.hopeful = False
+        self.session.outbox.soon()
+        return False
+
+    def settle(self) -> None:
+        """Send the replies that need not wait any more; flush if that is the way to get on."""
+        ready = self.safe_ones()
+        if not self.waiting:
+            self.patient_until = 0.0
+        elif not self.give_time(bool(ready)) and self.flush():
+            ready += self.safe_ones()
+        if ready:
+            self.send(ready)
+
+    def give_time(self, progress: bool) -> bool:
+        """Whether to wait for consumers; ``progress``: they have just taken something."""
+        now = self.clock()
+        if progress:
+            self.vain_next = 1
+        if self.patient_until and not progress:
+            if now < self.patient_until:
+                return True
+            self.patient_until = 0.0
+            self.in_vain = self.vain_next
+            self.vain_next = min(self.vain_next * 2, IN_VAIN)
+            return False
+        takes = PATIENCE * self.journal.takes if self.journal is not None else 0.0
+        if not self.hopeful or takes < LEAST:
+            return False
+        if self.in_vain:
+            self.in_vain -= 1
+            return False
+        self.patient_until = now + min(takes, MOST)
+        self.session.set_timer()
+        return True
+
+    def safe_ones(self) -> list[Waiting]:
+        """Take out the replies at the head that need not wait any more."""
+        waiting = self.waiting
+        ready: list[Waiting] = []
+        flushed = self.words[FLUSHED]
+        while waiting and waiting[0].mark <= flushed:
+            ready.append(waiting.popleft())
+        if waiting and waiting[0].tails:
+            with self.session.vhost.hay.read() as reading:
+                while waiting:
+                    one = waiting[0]
+                    if one.mark > flushed and not (
+                        one.tails
+                        and all(is_safe(reading.get_internal(MESSAGE_ROW + tail), flushed) for tail in one.tails)
+                    ):
+                        break
+                    ready.append(waiting.popleft())
+        return ready
+
+    def send(self, ready: list[Waiting]) -> None:
+        """Send replies, confirms that follow each other in one."""
+        session = self.session
+        runs: dict[int, tuple[int, int]] = {}
+        for one in ready:
+            number = one.channel.number
+            if session.channels.get(number) is not one.channel or one.channel.closing:
+                continue
+            if one.tag and one.accepted:
+                runs[number] = (one.tag, runs[number][1] + 1 if number in runs else 1)
+                continue
+            if number in runs:
+                tag, count = runs.pop(number)
+                session.outbox.method(number, _Ack(tag, count > 1))
+            session.outbox.method(number, spec.Basic.Nack(one.tag, False, False) if one.tag else spec.Tx.CommitOk())
+        for number, (tag, count) in runs.items():
+            session.outbox.method(number, _Ack(tag, count > 1))
+
+    # -- flushing -----------------------------------------------------------------------------
+
+    def flush(self, *, wait: bool = True) -> bool:
+        """Flush; False when that is to be tried again."""
+        journal = self.journal
+        if journal is None:
+            return False
+        start = self.clock()
+        try:
+            done = journal.flush(self.session.vhost.hay, wait=wait)
+        except OutOfRoom as error:
+            LOGGER.warning("%s", error)
+            self.deadline = start + RETRY
+            self.session.set_timer()
+            return False
+        if done:
+            self.deadline = 0.0
+        return done
+
+    def on_timer(self) -> bool:
+        """Time has gone by; whether that was all (the session's other business is due once a second)."""
+        if self.journal is None:
+            return False
+        if self.waiting:
+            self.settle()
+        now, words = self.clock(), self.words
+        if self.deadline:
+            if now >= self.deadline:
+                self.flush()
+        elif words[PENDING] > words[FLUSHED]:
+            # Somebody was killed, or has only just begun to wait.
+            self.flush(wait=False)
+        if now < self.business + BUSINESS and not 0 < words[DUE] <= self.session.vhost.clock.now():
+            self.session.set_timer()
+            return True
+        self.business = now
+        return False
+
+    def next_time(self) -> float:
+        """When ``on_timer`` is wanted, seconds of the loop's clock; 0: no time in particular."""
+        if self.patient_until and self.waiting:
+            return min(self.patient_until, self.deadline or self.patient_until)
+        return self.deadline
+
+    def close(self) -> None:
+        """The session ends: leave nothing for others to do."""
+        words = self.words
+        if self.journal is not None and words[PENDING] > words[FLUSHED]:
+            try:
+                self.flush()
+            except HayError as error:
+                LOGGER.error("%s", error)
