@@ -285,6 +285,29 @@ class WriteTxn(Noting):
         self._add(queue, -number, -freed)
         return number
 
+    def expire(self, queue: int, now: int, limit: int) -> int:
+        """Delete up to ``limit`` messages from the head of ``queue`` whose time was over at ``now``; how many."""
+        prefix = _prefix(READY, queue)
+        count = freed = 0
+        with self._txn.cursor() as cursor:
+            item, delete = cursor.item, cursor.delete
+            more = cursor.set_range(prefix + b"\x00")
+            while more and count < limit:
+                key, value = item()
+                kind, flags, _, expires, size, body = _unpack_head(value)
+                if key[:5] != prefix or not expires or expires > now:
+                    break
+                count += 1
+                freed += size
+                if flags & JOURNALED:
+                    self.note_gone(key[1:])
+                more = delete()
+                if body:
+                    self._drop_body(kind, body)
+        if count:
+            self._add(queue, -count, -freed)
+        return count
+
     # -- sessions -----------------------------------------------------------------------------
 
     def keep(

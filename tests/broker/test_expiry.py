@@ -1,0 +1,67 @@
+"""A long queue expires in parts: the loop gets its turn, and nobody waits long for the lock."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+from pika.adapters.blocking_connection import BlockingChannel
+
+from haypile.broker import message
+from haypile.broker.due import SLICE
+from haypile.broker.session import Session
+from haypile.hay.store import Hay
+
+MANY = 40_000
+
+
+def the_session() -> Session:
+    """The one that is open."""
+    (found,) = [one for one in gc.get_objects() if isinstance(one, Session) and not one.closed]
+    return found
+
+
+def test_a_long_queue_expires_in_parts(channel: BlockingChannel) -> None:
+    channel.queue_declare("q", arguments={"x-message-ttl": 60_000})
+    session = the_session()
+    handle = session.handle_for(session.vhost.topology.queues["q"])
+    hay = session.vhost.hay
+    over = hay.now() + 500_000_000
+    with hay.write() as txn:
+        for _ in range(MANY):
+            at = session.publisher.now()
+            record = message.encode(session.nonce, at, session.id, message.encode_prefix("", "q"), b"", b"x", 0, 0)
+            txn.put(handle.id, message.ORDER.pack(255, at, session.id), record, expires=over)
+        late = message.ORDER.pack(255, session.publisher.now(), session.id)
+        txn.put(handle.id, late, record, expires=over + 60_000_000_000)
+        handle.close_gate()
+        handle.mark_expiring()
+        session.due.note_head(txn, handle)
+    while hay.now() <= over:
+        time.sleep(0.01)
+    begun, turns, longest = time.monotonic(), 0, 0.0
+    while hay.count_now(handle.id) > 1:
+        turn = time.monotonic()
+        session.on_timer()
+        longest = max(longest, time.monotonic() - turn)
+        turns += 1
+    assert MANY / (time.monotonic() - begun) > 50_000
+    assert turns > 1 and longest < 10 * SLICE / 1e9
+    assert channel.queue_declare("q", passive=True).method.message_count == 1
+
+
+def test_expire_takes_what_is_over_and_no_more(hay: Hay) -> None:
+    small, large = b"x", b"x" * 5000
+    with hay.write() as txn:
+        for number, expires in enumerate((1, 1, 2, 0, 1)):
+            txn.put(7, bytes(12) + bytes((number,)), large if number == 1 else small, expires=expires)
+        txn.put(8, bytes(13), small, expires=1)
+    with hay.write() as txn:
+        assert txn.expire(7, 1, 1) == 1
+        assert txn.expire(7, 1, 10) == 1
+        assert txn.expire(7, 2, 10) == 1
+        assert txn.expire(7, 9, 10) == 0
+        assert txn.count(7) == (2, 2)
+    with hay.read() as reading:
+        assert reading.count(7) == (2, 2)
+        assert reading.count(8) == (1, 1)
