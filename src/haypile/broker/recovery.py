@@ -11,7 +11,6 @@ in the middle leaves the row, and the next one starts anew.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
@@ -22,7 +21,7 @@ from haypile.broker.holdings import ROW, Moving
 from haypile.broker.raw import record_of
 from haypile.broker.settle import put_back
 from haypile.broker.source import REDELIVERED
-from haypile.hay.sessions import dead_sessions, seize
+from haypile.hay.sessions import Grave, dead_sessions, seize
 from haypile.lanes.landing import Landing
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def recover(session: Session, dead: int) -> None:
             row = moving.txn.session(dead)
             context = session.context(moving)
             if row is not None:
-                count = bury(session, moving, dead, row, grave.landing_path(), touched)
+                count = bury(session, moving, dead, row, grave, touched)
                 left = rows.remove_session(context, dead)
                 for queue in left:
                     settle_lane(moving, context, session.handle_for(queue))
@@ -68,14 +67,14 @@ def recover(session: Session, dead: int) -> None:
 
 
 def bury(
-    session: Session, moving: Moving, dead: int, row: bytes, landing: Path, touched: dict[int, QueueHandle]
+    session: Session, moving: Moving, dead: int, row: bytes, grave: Grave, touched: dict[int, QueueHandle]
 ) -> int:
     """Return the messages of ``dead`` to their queues; how many there were."""
     txn = moving.txn
     by_id = session.vhost.topology.by_id
     batch = ROW.unpack_from(row)[0]
     count = 0
-    for entry in Landing.read(landing):
+    for entry in Landing.read(grave.landing_path()):
         if 0 < entry.batch <= batch or not (entry.record or entry.kind):
             continue
         queue = by_id.get(entry.owner)
@@ -89,9 +88,10 @@ def bury(
         txn.put(queue.id, message.order_of(record), record, flags=REDELIVERED, deliveries=1)
         touched[queue.id] = handle
         count += 1
+    settled = grave.settled()
     for number, held in txn.taken(dead):
         queue = by_id.get(held.queue)
-        if queue is None or queue.deleted:
+        if queue is None or queue.deleted or number <= settled:
             txn.drop(dead, (number,))
             continue
         txn.restore(dead, number, flags=REDELIVERED, deliveries=held.deliveries + 1)

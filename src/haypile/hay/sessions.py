@@ -47,8 +47,9 @@ class Peers:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.mutex = threading.Lock()
-        #: Sessions of this process.
+        #: Sessions of this process, and what they settled (``SessionFile.settle``).
         self.own: set[int] = set()
+        self.settled: dict[int, int] = {}
         #: Dead sessions that this process is recovering.
         self.graves: set[int] = set()
         self.locks: dict[int, int] = {}
@@ -69,6 +70,7 @@ class Peers:
         """The parent's sessions are not ours."""
         self.mutex = threading.Lock()
         self.own.clear()
+        self.settled.clear()
         self.graves.clear()
 
     def dead(self, sessions: list[int]) -> list[int]:
@@ -155,6 +157,14 @@ class SessionFile:
             raise
         return session
 
+    def settle(self, number: int) -> None:
+        """What this session took up to ``number`` is settled, before it is written into the store.
+
+        The number stands in the lock file: it outlives the process.
+        """
+        self._peers.settled[self.id] = number
+        os.pwrite(self._fd, number.to_bytes(8, "little"), 0)
+
     def landing_path(self) -> Path:
         """Where this session's landing belongs."""
         return self._peers.path(self.id, ".landing")
@@ -173,6 +183,7 @@ class SessionFile:
             with self._peers.mutex:
                 os.close(self._fd)
                 self._peers.own.discard(self.id)
+                self._peers.settled.pop(self.id, None)
             self._hay.gates.epoch += 1
         else:
             os.close(self._fd)
@@ -210,6 +221,10 @@ class Grave:
         self._hay.reader_check()
         return self
 
+    def settled(self) -> int:
+        """Up to which number the dead session had settled what it took."""
+        return int.from_bytes(os.pread(self._fd, 8, 0), "little")
+
     def landing_path(self) -> Path:
         """Where the dead session's landing is, if it had one."""
         return self._hay.peers.path(self.id, ".landing")
@@ -238,6 +253,22 @@ def dead_sessions(hay: Hay) -> list[int]:
     with hay.read() as txn:
         sessions = txn.session_ids()
     return hay.peers.dead(sessions)
+
+
+def settled(hay: Hay, session: int) -> int:
+    """Up to which number ``session`` has settled what it took (``SessionFile.settle``)."""
+    peers = hay.peers
+    with peers.mutex:
+        if session in peers.own:
+            return peers.settled.get(session, 0)
+        fd = peers.locks.get(session)
+        if fd is None:
+            try:
+                fd = os.open(peers.path(session, ".lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                return 0
+            peers.locks[session] = fd
+        return int.from_bytes(os.pread(fd, 8, 0), "little")
 
 
 def seize(hay: Hay, session: int) -> Grave:
