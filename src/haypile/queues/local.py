@@ -15,8 +15,9 @@ from multiprocessing import util
 from queue import Empty, Full
 from typing import Any, TypeVar
 
+import haypile.queues.place as place
+import haypile.queues.serial as serial
 from haypile.broker.ports import VhostTarget
-from haypile.queues import place, serial
 from haypile.queues.place import LATE, SOON
 from haypile.queues.port import Ports
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haypile.queues import place
+import haypile.queues.place as place
 from haypile.queues.local import LocalQueue
 from haypile.queues.remote import RemoteQueue
 

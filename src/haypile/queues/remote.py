@@ -18,7 +18,8 @@ import pika
 from pika import exceptions
 from pika.adapters import blocking_connection
 
-from haypile.queues import place, serial
+import haypile.queues.place as place
+import haypile.queues.serial as serial
 from haypile.queues.place import LATE, SOON
 
 
