@@ -65,3 +65,7 @@ def test_expire_takes_what_is_over_and_no_more(hay: Hay) -> None:
     with hay.read() as reading:
         assert reading.count(7) == (2, 2)
         assert reading.count(8) == (1, 1)
+    with hay.write() as txn:
+        assert txn.expire(8, 9, 10) == 1, "and the end of the store is reached"
+        assert txn.expire(7, 99, 10) == 0, "not the one without a time"
+        assert txn.expire(9, 99, 10) == 0

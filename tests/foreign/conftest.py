@@ -14,7 +14,6 @@ import sysv_ipc
 import haypile as pika
 from tests.support.vhosts import Vhost
 
-
 #: Messages of a POSIX one: as few as show what they have to, the limit is for all the tests of a user.
 DEPTH = 4
 

@@ -116,6 +116,11 @@ class ForeignHandle(QueueHandle):
         """See ``QueueHandle``: lanes of ours are."""
         return False
 
+    @property
+    def changing(self) -> bool:
+        """See ``QueueHandle``: lanes of ours do (an odd generation is of a queue that had the slot before)."""
+        return False
+
     def removed(self) -> bool:
         """Whether its owner removed it, perhaps to make it anew."""
         return self.kernel is not None and self.kernel.gone()

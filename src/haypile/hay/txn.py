@@ -294,8 +294,11 @@ class WriteTxn(Noting):
             more = cursor.set_range(prefix + b"\x00")
             while more and count < limit:
                 key, value = item()
+                if key[:5] != prefix:
+                    # Another queue's, or the end of the store, where there is nothing to unpack.
+                    break
                 kind, flags, _, expires, size, body = _unpack_head(value)
-                if key[:5] != prefix or not expires or expires > now:
+                if not expires or expires > now:
                     break
                 count += 1
                 freed += size
