@@ -95,12 +95,11 @@ def _orders(reader: ReadTxn, queue: bytes) -> Iterator[bytes]:
             yield value[4:HELD_HEAD]
 
 
-def in_parts(first: list[Operation], rest: Iterator[Operation]) -> Iterator[list[Operation]]:
-    """``first`` and then ``rest``, no more than LARGE bytes of it at a time."""
-    yield first
+def in_parts(operations: Iterator[Operation]) -> Iterator[list[Operation]]:
+    """``operations``, no more than LARGE bytes of them at a time."""
     part: list[Operation] = []
     size = 0
-    for operation in rest:
+    for operation in operations:
         part.append(operation)
         size += len(operation[1]) + len(operation[2])
         if size > LARGE:

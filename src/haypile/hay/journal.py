@@ -166,29 +166,40 @@ class Journal:
             if size > LARGE:
                 break
         words = hay.gates.words
-        if size > LARGE or self._fresh or words[LOG_AT] + size > FULL or not words[LOG_EPOCH]:
-            self._checkpoint(words, base, log, in_parts(some, operations), hay.nonce)
-            self._fresh = False
-            return
-        words[LOG_AT] = log.append(words[LOG_EPOCH], words[LOG_AT], words[LOG_COUNT], encode(some))
-        words[LOG_COUNT] += 1
+        if words[LOG_EPOCH] and size <= LARGE and not self._fresh and words[LOG_AT] + size <= FULL:
+            try:
+                end = log.append(words[LOG_EPOCH], words[LOG_AT], words[LOG_COUNT], encode(some))
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                log.cut(words[LOG_AT])
+            else:
+                words[LOG_AT] = end
+                words[LOG_COUNT] += 1
+                return
+        self._checkpoint(words, base, log, some, in_parts(operations), hay.nonce)
+        self._fresh = False
 
     def _checkpoint(
         self,
         words: memoryview,
         base: Base,
         log: Log,
+        some: Iterable[Operation] = (),
         more: Iterable[Iterable[Operation]] = (),
         store: bytes | None = None,
     ) -> None:
-        """The log comes into the base, then ``more``; the log starts over."""
+        """The log comes into the base, then ``some`` and ``more``; the log starts over."""
         epoch = base.epoch + 1
         # Nobody may go on where this leaves off, should we be killed.
         words[LOG_EPOCH] = 0
         gathered = (operation for _, payload in log.batches(epoch) for operation in decode(payload))
         reach("checkpoint: begun")
-        base.take_in(chain([gathered], more), epoch, store=store)
+        # The log and ``some`` as one: what is deleted again needs no room.
+        base.take_in(chain([chain(gathered, some)], more), epoch, store=store)
         reach("checkpoint: on disk")
+        if log.is_luxury:
+            log.cut(PAGE)
         words[LOG_AT], words[LOG_COUNT] = PAGE, 0
         words[LOG_EPOCH] = epoch + 1
 

@@ -18,6 +18,7 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ PAGE = 4096
 STEP = 1 << 20
 #: It is full when it has grown to this; a larger batch does not belong here.
 FULL = 16 << 20
+#: Free bytes of the disk below which an empty log does not keep its size.
+LITTLE = 4 * FULL
 
 _MAGIC = b"haypile log 1\n\0\0"
 _NONCE_SIZE = 8
@@ -96,11 +99,27 @@ class Log:
     def _grow(self, end: int) -> None:
         while self._size < end:
             # Another process may have written further: never write zeros over that.
-            self._size = max(self._size, os.fstat(self.fd).st_size)
+            self._size = os.fstat(self.fd).st_size
             if self._size < end:
-                start = _round(self._size)
-                os.pwrite(self.fd, bytes(STEP), start)
+                if self._free() < self._size + STEP:
+                    # What is in the log must find room in the base.
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.pwrite(self.fd, bytes(STEP), _round(self._size))
                 self._size = os.fstat(self.fd).st_size
+
+    def cut(self, at: int) -> None:
+        """Give back the room of what lies beyond ``at``."""
+        os.ftruncate(self.fd, at)
+        self._size = at
+
+    @property
+    def is_luxury(self) -> bool:
+        """Whether the disk has so little room that an empty log should not take any."""
+        return self._free() < LITTLE
+
+    def _free(self) -> int:
+        state = os.fstatvfs(self.fd)
+        return state.f_bavail * state.f_frsize
 
     def _sum(self, epoch: int, count: int, payload: bytes) -> int:
         return crc32(payload, crc32(_PLACE.pack(epoch, count, len(payload)), self._seed))

@@ -97,6 +97,8 @@ class Hay:
         except BaseException:
             self._close_env()
             os.close(self._lock_fd)
+            if journal is not None:
+                journal.close()
             raise
 
     def _renew_transactions(self) -> None:
