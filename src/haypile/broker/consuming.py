@@ -64,10 +64,8 @@ def start(
         handle = session.handle_for(queue)
         if queue.lane is None and handle.plain and not handle.foreign:
             make_lane(session, context, handle)
-        elif handle.changing and not handle.foreign:
-            # Somebody was killed while retiring the lane: it stays.
-            handle.keep_lane(handle.current_lane())
-            moving.txn.on_commit.append(handle.end_change)
+        elif handle.changing:
+            handle.mend(moving.txn)
     source = session.sources.get(queue.id)
     if source is None:
         source = session.sources[queue.id] = Source(session, handle)
@@ -119,11 +117,11 @@ def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
 def make_lane(session: Session, context: Context, handle: QueueHandle) -> None:
     """Give the queue a lane, if the kernel has room for one."""
     vhost = session.vhost
-    known = [queue.lane for queue in vhost.topology.by_id.values() if queue.lane is not None]
-    room = vhost.lanes.room((lane.maxmsg, lane.msgsize) for lane in known)
-    lane = vhost.lanes.create(f"haypile-{session.nonce.hex()}-{handle.id:x}", room)
+    lane = vhost.make_lane(f"haypile-{session.nonce.hex()}-{handle.id:x}")
     if lane is None:
         return
+    # Whoever is killed after the commit leaves an odd generation: others see that there is a lane.
+    handle.begin_change()
     queues.set_lane(context, handle.queue, LaneRow(lane.name, lane.maxmsg, lane.msgsize))
     lane.close()
 
@@ -143,17 +141,19 @@ def settle_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
 
 def retire_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     """Bring home what is in the queue's lane and unlink it."""
-    lane = handle.current_lane()
+    session = moving.holdings.session
+    row = handle.queue.lane
     handle.close_gate()
     handle.begin_change()
+    lane = handle.current_lane()
     if lane is not None and not empty(moving, handle, lane):
         handle.keep_lane(lane)
         context.txn.on_commit.append(handle.end_change)
         return
     queues.set_lane(context, handle.queue, None)
     context.txn.on_commit.append(handle.end_change)
-    if lane is not None:
-        context.txn.on_commit.append(lane.unlink)
+    if row is not None:
+        context.txn.on_commit.append(lambda: session.vhost.unlink_lane(row.name))
 
 
 def empty(moving: Moving, handle: QueueHandle, lane: Lane) -> bool:

@@ -120,8 +120,9 @@ class Holdings:
             handle.generation = -1
 
     def strays(self) -> list[int]:
-        """Slots whose record came while a signal handler raised: nobody has them in hand."""
-        return list(self._landing.late) if self._landing is not None else []
+        """Occupied slots that nobody has in hand: a signal handler raised, a transaction failed."""
+        landing = self._landing
+        return [] if landing is None else [slot for slot in landing.occupied() if slot not in self.slots]
 
     def close(self) -> None:
         """Let go of the landing (the session's row is gone already)."""

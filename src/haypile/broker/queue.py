@@ -12,6 +12,7 @@ is read again after every send. Handles are never shared between sessions, so no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from haypile.broker.elsewhere import Elsewhere
@@ -22,6 +23,7 @@ from haypile.lanes.lane import Lane
 if TYPE_CHECKING:
     from haypile.broker.entities import Queue
     from haypile.broker.vhost import Vhost
+    from haypile.hay.txn import WriteTxn
 
 #: Words of the queue's slot that the broker uses, beside those of ``gates``.
 EXPIRING, UNUSED_UNTIL = 4, 5
@@ -48,6 +50,7 @@ class QueueHandle(Elsewhere):
         "plain",
         "queue",
         "rules",
+        "unwatch",
         "vhost",
         "words",
     )
@@ -61,6 +64,8 @@ class QueueHandle(Elsewhere):
         self.base = HEADER_WORDS + SLOT_WORDS * queue.slot
         self.lane: Lane | None = None
         self.generation = -1
+        #: Ends the loop's watch on the lane's descriptor, before that is closed.
+        self.unwatch: Callable[[], None] | None = None
         #: Consumers of this very session: waiting for them would be waiting for ourselves.
         self.own_consumers = 0
         self.in_vain = 0
@@ -136,6 +141,15 @@ class QueueHandle(Elsewhere):
         words, at = self.words, self.base + GENERATION
         words[at] = (words[at] | 1) + 1
 
+    def mend(self, txn: WriteTxn) -> None:
+        """Somebody was killed while the lane came or went: the queue has the lane its row names.
+
+        Under the write lock, when ``changing``: until then no gate may be opened, since publishers would
+        not notice that the generation moves on.
+        """
+        self.keep_lane(self.current_lane())
+        txn.on_commit.append(self.end_change)
+
     @property
     def expiring(self) -> bool:
         """Whether a message with an expiry was ever put into the queue."""
@@ -175,6 +189,8 @@ class QueueHandle(Elsewhere):
     def close_lane(self) -> None:
         """Give our descriptor back (a lane's kernel memory is held until everyone has)."""
         if self.lane is not None:
+            if self.unwatch is not None:
+                self.unwatch()
             self.lane.close()
             self.lane = None
         self.generation = -1

@@ -37,6 +37,11 @@ def recover_dead(session: Session) -> None:
     """Recover every session whose process is gone."""
     for dead in dead_sessions(session.vhost.hay):
         recover(session, dead)
+    if session.vhost.stray_lanes():
+        # Somebody was killed after a commit: no session tells of it.
+        with session.holdings.write() as moving:
+            session.vhost.topology.sync(moving.txn)
+            session.vhost.sweep_lanes()
 
 
 def recover(session: Session, dead: int) -> None:
@@ -46,7 +51,7 @@ def recover(session: Session, dead: int) -> None:
             return
         touched: dict[int, QueueHandle] = {}
         left: list[Queue] = []
-        for queue in session.vhost.topology.by_id.values():
+        for queue in list(session.vhost.topology.by_id.values()):
             if queue.lane is not None and all(key[0] == dead for key in queue.consumers):
                 session.holdings.make_way(session.handle_for(queue))
         with session.holdings.write() as moving:
@@ -58,6 +63,8 @@ def recover(session: Session, dead: int) -> None:
                 for queue in left:
                     settle_lane(moving, context, session.handle_for(queue))
                 moving.txn.delete_session(dead)
+                rows.count_all_consumers(context)
+            session.vhost.sweep_lanes()
         if row is not None:
             LOGGER.info("session %d ended without closing: %d messages redelivered", dead, count)
         session.notify(context)

@@ -358,7 +358,7 @@ class Session:
         """After the commit: queues that were deleted, and whom that concerns."""
         for queue in context.deleted:
             if queue.lane is not None:
-                self.vhost.lanes.unlink(queue.lane.name)
+                self.vhost.unlink_lane(queue.lane.name)
             source = self.sources.get(queue.id)
             if source is not None:
                 lifecycle.cancel_deleted(self, source)

@@ -197,15 +197,19 @@ class Source:
             lane = self.follow()
         if lane is None:
             return self.serve_hay(budget, no_ack)
-        try:
-            return self.take_from_lane(lane, budget) if no_ack else self.land(lane, budget)
-        except LaneGone:
-            handle.generation = -1
-            return []
-
-    def take_from_lane(self, lane: Lane, budget: int) -> list[Taken]:
-        """For consumers that do not acknowledge: what is received is gone from the kernel."""
         got: list[Taken] = []
+        try:
+            if no_ack:
+                self.take_from_lane(lane, budget, got)
+            else:
+                self.land(lane, budget, got)
+        except LaneGone:
+            # What came before is in hand.
+            handle.generation = -1
+        return got
+
+    def take_from_lane(self, lane: Lane, budget: int, got: list[Taken]) -> None:
+        """For consumers that do not acknowledge: what is received is gone from the kernel."""
         receive = lane.receive
         for _ in range(budget):
             record = receive()
@@ -218,16 +222,14 @@ class Source:
                 # Mostly there is one message, and asking costs a quarter of a receive in vain.
                 self.idle = self.handle.may_sleep(lane)
                 break
-        return got
 
-    def land(self, lane: Lane, budget: int) -> list[Taken]:
+    def land(self, lane: Lane, budget: int, got: list[Taken]) -> None:
         """For consumers that acknowledge: receive straight into slots that outlive us."""
         holdings = self.session.holdings
         landing = holdings.landing
         if landing.free <= RESERVE:
             holdings.spill()
         budget = min(budget, landing.free - RESERVE)
-        got: list[Taken] = []
         for _ in range(budget):
             slot = landing.take(lane, 0, self.handle.id)
             if slot is None:
@@ -243,7 +245,6 @@ class Source:
             if len(got) == 1 and not lane.depth():
                 self.idle = self.handle.may_sleep(lane)
                 break
-        return got
 
     def serve_hay(self, budget: int, no_ack: bool) -> list[Taken]:
         """One transaction: what is in the lane joins the hay, and the heads come out of it."""
@@ -265,6 +266,8 @@ class Source:
             moving.write_acks()
             got, arrivals = self.heads(txn, self.share(txn, budget), no_ack)
             left = txn.count(handle.id)[0]
+            if handle.changing:
+                handle.mend(txn)
             if not left:
                 txn.on_commit.append(handle.open_gate)
         if arrivals is not None:
@@ -321,8 +324,7 @@ class Source:
         """One message for basic.get, and how many are left."""
         session, handle = self.session, self.handle
         session.due.used(handle)
-        lane = handle.current_lane()
-        if lane is None or not lane.depth():
+        if not self.depth():
             with session.vhost.hay.read() as reading:
                 if not reading.count(handle.id)[0]:
                     return None, 0
@@ -343,15 +345,23 @@ class Source:
         session.settle_gate(handle, left)
         return (got[0] if got else None), left + handle.outside()
 
+    def depth(self) -> int:
+        """How much there is in the queue's lane."""
+        handle = self.handle
+        lane = handle.current_lane()
+        try:
+            return 0 if lane is None else lane.depth()
+        except LaneGone:
+            # Retired meanwhile: what was in it is in the hay, or about to be (the lock is held).
+            handle.generation = -1
+            return 1
+
     def follow(self) -> Lane | None:
         """The queue's lane, and our watch on it when it is another one than before."""
         handle = self.handle
-        if handle.retired():
-            # Before its descriptor is closed.
-            self.unwatch()
-            handle.current_lane()
+        if handle.retired() or (self.watched < 0 and not self.blocked):
             self.watch()
-        return handle.lane
+        return handle.current_lane()
 
     # -- sleeping ---------------------------------------------------------------------------
 
@@ -364,12 +374,15 @@ class Source:
             if fd >= 0:
                 self.session.watch(fd, self)
                 self.watched = fd
+                # A publisher of this session may find out first that the lane is another one.
+                self.handle.unwatch = self.unwatch
 
     def unwatch(self) -> None:
         """Stop it."""
         if self.watched >= 0:
             self.session.unwatch(self.watched)
             self.watched = -1
+            self.handle.unwatch = None
 
     def on_ready(self) -> None:
         """The lane is readable."""

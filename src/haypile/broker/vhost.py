@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 
+from haypile.broker.announced import Announced
 from haypile.broker.ports import VhostTarget
 from haypile.broker.revival import revive
 from haypile.broker.rows import is_durable
@@ -63,6 +64,7 @@ class Vhost:
         self.hay = Hay.open(target.directory, journal=journal)
         self.topology = Topology(self.hay, target.vhost)
         self.clock = Clock(self.hay.now)
+        self.announced = Announced(target.directory / "lanes")
         self.users = 0
 
     @classmethod
@@ -91,6 +93,30 @@ class Vhost:
     def open_lane(self, name: str) -> Lane | None:
         """The lane called ``name``, or None when it is gone."""
         return self.lanes.open(name)
+
+    def make_lane(self, prefix: str) -> Lane | None:
+        """A new lane, sized by what room the vhost's other lanes leave. Under the write lock."""
+        known = [queue.lane for queue in self.topology.by_id.values() if queue.lane is not None]
+        room = self.lanes.room((lane.maxmsg, lane.msgsize) for lane in known)
+        return self.lanes.create(prefix, room, self.announced.announce)
+
+    def unlink_lane(self, name: str) -> None:
+        """Remove the lane called ``name``, of which no row tells any more."""
+        self.lanes.unlink(name)
+        self.announced.deny(self.lanes.label(name))
+
+    def stray_lanes(self) -> bool:
+        """Whether there may be lanes that no queue has: somebody was killed at the wrong moment."""
+        labels = self.announced.labels()
+        return bool(labels) and not labels <= self._lane_labels()
+
+    def sweep_lanes(self) -> None:
+        """Remove lanes that no queue has. Under the write lock, the topology synced."""
+        self.announced.sweep(self._lane_labels(), self.lanes.unlink_label)
+
+    def _lane_labels(self) -> set[str]:
+        label = self.lanes.label
+        return {label(queue.lane.name) for queue in list(self.topology.by_id.values()) if queue.lane is not None}
 
     def ring_all(self, but: int) -> None:
         """Have every other session look around."""

@@ -38,7 +38,8 @@ _FLOCK = struct.Struct("@hhqqi")
 _ASK = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _UNLOCKED = struct.pack("@h", fcntl.F_UNLCK)
 
-_SUFFIXES = (".lock", ".bell", ".landing")
+#: The last is a landing whose maker was killed.
+_SUFFIXES = (".lock", ".bell", ".landing", ".landing.new")
 
 
 class Peers:

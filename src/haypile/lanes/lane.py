@@ -9,7 +9,7 @@ belongs to one thread at a time; the kernel queue behind it is shared by all pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ctypes import c_void_p
 from typing import Protocol
 
@@ -83,8 +83,19 @@ class Lanes(Protocol):
     def pollable(self) -> bool:
         """Whether lanes have a descriptor to wait for."""
 
-    def create(self, prefix: str, room: LaneRoom | None = None) -> Lane | None:
-        """A new lane, its name random after ``prefix``; None when the kernel has no room for it."""
+    def create(
+        self, prefix: str, room: LaneRoom | None = None, announce: Callable[[str], None] | None = None
+    ) -> Lane | None:
+        """A new lane, its name random after ``prefix``; None when the kernel has no room for it.
+
+        ``announce`` is told its label before it is made (there may be several calls, and none is made).
+        """
+
+    def label(self, name: str) -> str:
+        """What the lane called ``name`` was announced as: a file's name."""
+
+    def unlink_label(self, label: str) -> None:
+        """Remove the lane announced as ``label``, if it is there."""
 
     def room(self, lanes: Iterable[tuple[int, int]]) -> LaneRoom:
         """What room there is for a lane beside ``lanes``, which are (maxmsg, msgsize)."""

@@ -19,7 +19,7 @@ import os
 import secrets
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ctypes import c_int, c_size_t, c_void_p
 from typing import Any
 
@@ -166,12 +166,14 @@ class PosixLanes:
     def __init__(self) -> None:
         self._warned: set[Refusal] = set()
 
-    def create(self, prefix: str, room: LaneRoom | None = None) -> PosixLane | None:
+    def create(
+        self, prefix: str, room: LaneRoom | None = None, announce: Callable[[str], None] | None = None
+    ) -> PosixLane | None:
         """See ``Lanes.create``. Says once per reason, through the ``haypile`` logger, why not."""
         why = Refusal.BUDGET
         for maxmsg, msgsize in (room or LaneRoom.measure()).sizes():
             try:
-                return PosixLane(_make(prefix, maxmsg, msgsize))
+                return PosixLane(_make(prefix, maxmsg, msgsize, announce))
             except (OSError, ValueError, MemoryError, posix_ipc.Error) as error:
                 why = why_not_made(error)
                 if why in (Refusal.QUEUES, Refusal.NONE):
@@ -195,6 +197,14 @@ class PosixLanes:
         """See ``Lanes.unlink``."""
         unlink(name)
 
+    def label(self, name: str) -> str:
+        """See ``Lanes.label``."""
+        return name.strip("/")
+
+    def unlink_label(self, label: str) -> None:
+        """See ``Lanes.unlink_label``."""
+        unlink("/" + label)
+
     def open(self, name: str) -> PosixLane | None:
         """See ``Lanes.open``."""
         try:
@@ -204,9 +214,12 @@ class PosixLanes:
             return None
 
 
-def _make(prefix: str, maxmsg: int, msgsize: int) -> Any:
+def _make(prefix: str, maxmsg: int, msgsize: int, announce: Callable[[str], None] | None) -> Any:
     while True:
-        name = f"/{prefix.strip('/')}-{secrets.token_hex(8)}"
+        label = f"{prefix.strip('/')}-{secrets.token_hex(8)}"
+        if announce is not None:
+            announce(label)
+        name = "/" + label
         try:
             return posix_ipc.MessageQueue(
                 name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=msgsize

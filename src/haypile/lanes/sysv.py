@@ -22,7 +22,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ctypes import c_int, c_long, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any
@@ -188,12 +188,24 @@ def unlink(name: str) -> None:
             pass
 
 
-def _make() -> Any:
+def unlink_key(key: int) -> None:
+    """Remove the queue under ``key``, if there is one that this user made."""
+    try:
+        queue = sysv_ipc.MessageQueue(key, 0, 0o600, MSGSIZE)
+        if queue.cuid == os.geteuid():
+            queue.remove()
+    except (sysv_ipc.Error, OSError):
+        # Gone, or somebody else's.
+        pass
+
+
+def _make(announce: Callable[[str], None] | None) -> Any:
     while True:
+        key = secrets.randbelow(sysv_ipc.KEY_MAX) + 1
+        if announce is not None:
+            announce(str(key))
         try:
-            return sysv_ipc.MessageQueue(
-                secrets.randbelow(sysv_ipc.KEY_MAX) + 1, sysv_ipc.IPC_CREX, 0o600, MSGSIZE
-            )
+            return sysv_ipc.MessageQueue(key, sysv_ipc.IPC_CREX, 0o600, MSGSIZE)
         except sysv_ipc.ExistentialError:
             continue
 
@@ -206,10 +218,12 @@ class SysVLanes:
     def __init__(self) -> None:
         self._warned = False
 
-    def create(self, prefix: str, room: LaneRoom | None = None) -> SysVLane | None:
+    def create(
+        self, prefix: str, room: LaneRoom | None = None, announce: Callable[[str], None] | None = None
+    ) -> SysVLane | None:
         """See ``Lanes.create``; keys are numbers, ``prefix`` is for nothing."""
         try:
-            lane = SysVLane(_make())
+            lane = SysVLane(_make(announce))
         except (sysv_ipc.Error, OSError, MemoryError) as error:
             if not self._warned:
                 self._warned = True
@@ -230,6 +244,15 @@ class SysVLanes:
     def unlink(self, name: str) -> None:
         """See ``Lanes.unlink``."""
         unlink(name)
+
+    def label(self, name: str) -> str:
+        """See ``Lanes.label``: the identifier is known only when the queue is made."""
+        return name.partition("/")[2]
+
+    def unlink_label(self, label: str) -> None:
+        """See ``Lanes.unlink_label``."""
+        if label.isdecimal():
+            unlink_key(int(label))
 
     def open(self, name: str) -> SysVLane | None:
         """See ``Lanes.open``."""

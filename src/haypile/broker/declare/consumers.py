@@ -13,7 +13,7 @@ from typing import Any
 from haypile.broker import rows, texts
 from haypile.broker.arguments import check_consumer_arguments
 from haypile.broker.declare.context import Context
-from haypile.broker.declare.queue import count_consumers, delete_queue
+from haypile.broker.declare.queue import consumers_of, count_consumers, delete_queue
 from haypile.broker.entities import Queue
 from haypile.broker.errors import AccessRefused
 from haypile.broker.rows import ConsumerKey, ConsumerRow
@@ -79,6 +79,13 @@ def remove_consumer(ctx: Context, queue: Queue, key: ConsumerKey) -> bool:
         ctx.put(rows.active_key(queue.id), None if following is None else rows.encode_holder(following))
     count_consumers(ctx, queue)
     return True
+
+
+def count_all_consumers(ctx: Context) -> None:
+    """Set right the numbers of consumers in the gate page: one was killed before it could."""
+    for queue in ctx.topology.by_id.values():
+        if consumers_of(ctx, queue) != len(queue.consumers):
+            count_consumers(ctx, queue)
 
 
 def mark_blocked(ctx: Context, queue: Queue, key: ConsumerKey, blocked: bool) -> None:

@@ -196,6 +196,13 @@ def set_lane(ctx: Context, queue: Queue, lane: rows.LaneRow | None) -> None:
     ctx.put(rows.lane_key(queue.id), None if lane is None else rows.encode_lane(lane))
 
 
+def consumers_of(ctx: Context, queue: Queue) -> int:
+    """The number of consumers in the queue's slot."""
+    gates = ctx.topology.hay.gates
+    gates.ensure(queue.slot)
+    return int(gates.words[HEADER_WORDS + SLOT_WORDS * queue.slot + CONSUMERS])
+
+
 def count_consumers(ctx: Context, queue: Queue) -> None:
     """Write the number of consumers into the queue's slot, once this is committed."""
     words = ctx.topology.hay.gates.words

@@ -1,0 +1,1 @@
+"""Storms: programs that are killed at random while a ledger accounts for every message."""
