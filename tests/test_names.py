@@ -69,6 +69,10 @@ def test_names_of_the_package() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_modules(name: str) -> None:
     """The same object, or one with the same names."""
+    if "twisted" in name:  # a reactor would stay in this process
+        code = f"import pika.{name} as pikas, haypile.{name} as ours; print(*(set(dir(pikas)) - set(dir(ours))))"
+        assert run(code.replace("dir(ours)", "{one for one in dir(pikas) if hasattr(ours, one)}")) == ""
+        return
     pikas, ours = import_module(f"pika.{name}"), import_module(f"haypile.{name}")
     if name in OURS:
         for public in (one for one in vars(pikas) if not one.startswith("__")):

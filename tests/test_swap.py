@@ -141,8 +141,8 @@ connection = pika.BlockingConnection()
 channel = connection.channel()
 channel.queue_declare("queue")
 channel.basic_consume("queue", print)
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     channel.start_consuming()
 except KeyboardInterrupt:
     channel.stop_consuming()

@@ -3,8 +3,9 @@
 from typing import Any
 
 from pika import adapters as _pikas
-from pika.adapters import AsyncioConnection, BaseConnection, IOLoop
+from pika.adapters import BaseConnection, IOLoop
 
+from haypile.fronts.asyncio import AsyncioConnection
 from haypile.fronts.blocking import BlockingConnection
 from haypile.fronts.select import SelectConnection
 

@@ -112,7 +112,12 @@ class LocalWire:
     def send(self, number: int, method: Any, content: Any) -> None:
         """pika sends a method."""
         if content:
-            self.publish(number, method, *content)
+            properties, body = content
+            if body.__class__ is not bytes:
+                # Whatever has a length and can be joined to bytes can be sent, in pika 1.3.
+                frame.Body(number, body[: len(body)]).marshal()
+                body = bytes(body)
+            self.publish(number, method, properties, body)
             return
         if method.__class__ is not _Ack or method.delivery_tag.__class__ is not int:
             validate(number, method)

@@ -19,8 +19,7 @@ from typing import Any, Protocol
 
 import pika.connection
 from pika import exceptions, frame, spec, validators
-from pika.adapters import blocking_connection, select_connection
-from pika.compat import as_bytes
+from pika.adapters import asyncio_connection, blocking_connection, select_connection
 
 _Method = frame.Method
 _Header = frame.Header
@@ -68,6 +67,24 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "pika.adapters.blocking_connection.BlockingChannel": {
         "_flush_output": ("self", "waiters"),
     },
+}
+#: Private methods that only an installed Twisted lets one look at.
+TWISTED_METHODS: dict[str, tuple[str, ...]] = {
+    "_on_connection_ready": ("self", "_connection"),
+    "_on_connection_closed": ("self", "_connection", "exception"),
+}
+#: Private classes, with the parameters of their constructors.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "pika.adapters.asyncio_connection._AsyncioIOServicesAdapter": ("loop",),
+    "pika.adapters.gevent_connection._GeventSelectorIOLoop": ("gevent_hub",),
+    "pika.adapters.gevent_connection._GeventSelectorIOServicesAdapter": ("native_loop",),
+    "pika.adapters.twisted_connection._TwistedConnectionAdapter": (
+        "parameters",
+        "on_open_callback",
+        "on_open_error_callback",
+        "on_close_callback",
+        "custom_reactor",
+    ),
 }
 #: Private attributes of their instances.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -162,6 +179,14 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
 
     # -- the wire calls these ---------------------------------------------------------------
 
+    def connect(self) -> None:
+        """Have the wire come up, where pika's adapter does not do it by itself."""
+        self._adapter_connect_stream()
+
+    def disconnect(self) -> None:
+        """Take the wire down."""
+        self._adapter_disconnect_stream()
+
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Have the loop call ``callback`` (from any thread)."""
         self._adapter_add_callback_threadsafe(callback)
@@ -208,6 +233,45 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
     def heartbeat(self) -> None:
         """Answer a heartbeat: pika looks at the number of bytes that came."""
         self.bytes_received += 8
+
+
+def asyncio_services(loop: Any) -> Any:
+    """pika's ``AbstractIOServices`` over an asyncio loop, or the running one."""
+    return asyncio_connection._AsyncioIOServicesAdapter(loop)
+
+
+def gevent_services(loop: Any) -> Any:
+    """pika's ``AbstractIOServices`` over its gevent loop, or a new one on this thread's hub."""
+    import gevent  # noqa: PLC0415
+    from pika.adapters import gevent_connection  # noqa: PLC0415
+
+    return gevent_connection._GeventSelectorIOServicesAdapter(
+        loop or gevent_connection._GeventSelectorIOLoop(gevent.get_hub())
+    )
+
+
+def twisted_connection() -> Any:
+    """pika's connection class under a ``TwistedProtocolConnection``."""
+    from pika.adapters.twisted_connection import _TwistedConnectionAdapter  # noqa: PLC0415
+
+    return _TwistedConnectionAdapter
+
+
+def replace_twisted(protocol: Any, kind: Callable[..., Any], parameters: Any, reactor: Any) -> Any:
+    """Put a connection of ``kind`` under ``protocol``, and return it. Its errors keep their words."""
+
+    def failed(connection: Any, error: Exception) -> None:
+        ready, protocol.ready = protocol.ready, None
+        if ready:
+            ready.errback(error)
+
+    protocol._impl = kind(parameters, protocol._on_connection_ready, failed, protocol._on_connection_closed, reactor)
+    return protocol._impl
+
+
+def twisted_reactor(connection: Any) -> Any:
+    """The reactor of pika's connection."""
+    return connection._reactor
 
 
 def turn_loop(connection: Any) -> None:
@@ -329,11 +393,9 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
     ) -> None:
         """See pika."""
         impl, wire = self._impl, self.wire
-        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
+        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN or body.__class__ is not bytes:
             super().basic_publish(exchange, routing_key, body, properties, mandatory)
             return
-        if body.__class__ is not bytes:
-            body = as_bytes(body)
         wire.publish(
             impl.channel_number,
             _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
