@@ -95,9 +95,7 @@ class Differential(RuleBasedStateMachine):
     def step(self, where: ops.Where, operation: Any) -> None:
         """One operation on one channel."""
         if isinstance(operation, ops.CloseChannel):
-            for side in self.sides:
-                side.close_channel(where)
-            self.compare()
+            self._close_channel(where)
         elif isinstance(operation, ops.CloseConnection):
             self._close_connection(where[0])
         elif isinstance(operation, ops.Settle):
@@ -123,7 +121,16 @@ class Differential(RuleBasedStateMachine):
                 self.right.limited.add(queue)
         self.known.add(queue)
 
+    def _close_channel(self, where: ops.Where) -> None:
+        for side in self.sides:
+            side.close_channel(where)
+        self.compare()
+
     def _close_connection(self, connection: int) -> None:
+        """At most one of its channels holds messages then: which gives its own back first is up to chance."""
+        holding = sorted(where for where in self.right.held() if where[0] == connection)
+        for where in holding[1:]:
+            self._close_channel(where)
         for side in self.sides:
             side.close_connection(connection)
         self.exclusive = {name: owner for name, owner in self.exclusive.items() if owner != connection}
