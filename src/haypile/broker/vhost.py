@@ -14,11 +14,11 @@ import logging
 import os
 import threading
 
-from haypile.broker.announced import Announced
 from haypile.broker.ports import VhostTarget
 from haypile.broker.revival import revive
 from haypile.broker.rows import is_durable
 from haypile.broker.topology import Topology
+from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
 from haypile.hay.journal import Journal
 from haypile.hay.sessions import ring
