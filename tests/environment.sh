@@ -13,3 +13,7 @@ if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
   fi
   touch "$stamp"
 fi
+# Every program that a test starts would compile haypile and pika anew where bytecode is not kept.
+unset PYTHONDONTWRITEBYTECODE
+PYTHONPYCACHEPREFIX=$(cd "$venv" && pwd)/pycache
+export PYTHONPYCACHEPREFIX
