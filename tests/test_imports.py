@@ -21,6 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "fronts": {"wires", "broker", "targets"},
     "adapters": {"fronts"},
     "alias": set(),
+    "admin": {"broker", "lanes", "hay"},
+    "testing": {"admin", "broker", "fronts", "hay", "parameters", "targets"},
 }
 #: Modules of the standard library that the broker leaves to others.
 UNTOUCHED = {"asyncio", "os", "select", "selectors", "socket", "subprocess", "threading", "time"}

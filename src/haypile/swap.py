@@ -115,6 +115,11 @@ def uninstall() -> None:
             setattr(module, name, original)
 
 
+def is_installed() -> bool:
+    """Whether pika's classes are replaced in this process."""
+    return _installed
+
+
 class _WhenImported:
     """A finder that lets others find the modules of ``_ON_IMPORT``, and adds a step after their loading."""
 

@@ -160,6 +160,10 @@ class Policies:
             return {}
         return self._merged("queues", name, _UNSUPPORTED.get(kind, set()))
 
+    def of_queue(self, name: str, kind: str) -> Policy | None:
+        """The ordinary policy that holds for queue ``name`` of type ``kind``."""
+        return None if name.startswith(HIDDEN) else _best(self.ordinary, "queues", name, _UNSUPPORTED.get(kind, set()))
+
     def for_exchange(self, name: str) -> Definition:
         """What holds for exchange ``name``; nothing does for the default one."""
         if (not self.ordinary and not self.operator) or not name:
@@ -181,6 +185,12 @@ class Policies:
 
 def _match(policies: dict[str, Policy], what: str, name: str, unsupported: set[str]) -> Definition:
     """Of the policies that match, the definition of the one with the highest priority."""
+    best = _best(policies, what, name, unsupported)
+    return best.definition if best is not None else {}
+
+
+def _best(policies: dict[str, Policy], what: str, name: str, unsupported: set[str]) -> Policy | None:
+    """Of the policies that match, the one with the highest priority."""
     best: Policy | None = None
     for policy in policies.values():
         if (
@@ -190,7 +200,7 @@ def _match(policies: dict[str, Policy], what: str, name: str, unsupported: set[s
             and not unsupported & policy.definition.keys()
         ):
             best = policy
-    return best.definition if best is not None else {}
+    return best
 
 
 def merge(arguments: QueueArguments, definition: Definition, own: dict[str, Any]) -> QueueArguments:

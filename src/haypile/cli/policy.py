@@ -21,27 +21,6 @@ if TYPE_CHECKING:
     from haypile.broker.session import Session
 
 
-class Nobody:
-    """The client of a session that only changes rules: nothing is ever told it."""
-
-    def method(self, channel: int, method: Any) -> None:
-        """See ``broker.ports.Outbox``, here and below."""
-
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
-        """Nothing is consumed."""
-
-    def watch(self, fd: int) -> None:
-        """No loop turns."""
-
-    unwatch = watch
-
-    def call_at(self, deadline: float | None) -> None:
-        """It is over before any timer."""
-
-    def soon(self) -> None:
-        """It never sleeps."""
-
-
 def target_of(url: str | None, vhost: str) -> VhostTarget:
     """The vhost that the options name. Raises click.BadParameter."""
     try:
@@ -57,17 +36,13 @@ def target_of(url: str | None, vhost: str) -> VhostTarget:
 def session_of(url: str | None, vhost: str) -> Iterator[Session]:
     """A session in that vhost."""
     # The broker is imported by the command that needs it, not by every command.
-    from haypile.broker.session import Session  # noqa: PLC0415
+    from haypile.admin.quiet import quiet_session  # noqa: PLC0415
     from haypile.hay.errors import HayError  # noqa: PLC0415
     from haypile.lanes.errors import LaneError  # noqa: PLC0415
 
     try:
-        session = Session.open(target_of(url, vhost), Nobody(), counted=False, info={"command": "policy"})
-        try:
-            session.vhost.topology.sync()
+        with quiet_session(target_of(url, vhost), "policy") as session:
             yield session
-        finally:
-            session.close()
     except (HayError, LaneError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
 

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 import lmdb
 
 from haypile.hay import room
+from haypile.hay.clock import monotonic_clock
 from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
 from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.forking import STORES
@@ -78,6 +79,7 @@ class Hay:
         #: Bytes that may be published before room is looked at again.
         self._budget = 0
         self._env: Any = None
+        self._monotonic_ns = monotonic_clock()
         self.begin = None
         #: The file lock is held without a transaction.
         self.in_exclusive = False
@@ -211,7 +213,7 @@ class Hay:
 
     def now(self) -> int:
         """The vhost's clock, ns: monotonic, the same in all processes, near the time of day."""
-        return time.monotonic_ns() + self.offset
+        return self._monotonic_ns() + self.offset
 
     def write(self) -> WriteTxn:
         """The write transaction, for a ``with`` block: commits at its end, else rolls back.
