@@ -25,11 +25,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from haypile import targets
 from haypile.admin import removal
-from haypile.testing import keeper
 from haypile.testing.rabbitmq import NoRabbitMQ, Server
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "haypile-pytest-"
+KEEPER = Path(__file__).with_name("keeper.py")
 
 __all__ = ["NoRabbitMQ", "Vhosts", "remove_url"]
 
@@ -47,7 +47,7 @@ class Vhosts:
         fcntl.lockf(self._owner, fcntl.LOCK_EX)
         self._pid = os.getpid()
         self._keeper = subprocess.Popen(
-            [sys.executable, keeper.__file__, str(self._pid), str(self.directory), amqp_api or ""],
+            [sys.executable, str(KEEPER), str(self._pid), str(self.directory), amqp_api or ""],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
