@@ -136,6 +136,20 @@ def test_keys_are_never_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
         lane.unlink()
 
 
+def test_a_lane_is_made_under_the_label_that_was_announced() -> None:
+    """Else it would be taken for a stray one, and removed with what is in it."""
+    lanes = SysVLanes()
+    for _ in range(40):
+        announced: list[str] = []
+        made = lanes.create("haypile-test", announce=announced.append)
+        assert made is not None
+        try:
+            assert announced[-1] == lanes.label(made.name)
+        finally:
+            made.unlink()
+            made.close()
+
+
 def test_no_room_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def refusing(*_: object, **__: object) -> object:
         raise OSError("The system limit for message queues has been reached")

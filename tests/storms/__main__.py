@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0.0, help="for so long (default: one minute)")
     parser.add_argument("--kills", type=int, default=0, help="or until so many were killed, over each transport")
     parser.add_argument("--lanes", default="posix,sysv", help="transports (default: posix,sysv)")
+    parser.add_argument("--durability", choices=("disk", "host"), default="disk", help="as in the URL (default: disk)")
     parser.add_argument("--round", type=float, default=10.0, help="seconds between two calms")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--keep", action="store_true", help="leave the state and stuck workers for a look")
@@ -29,6 +30,7 @@ def main() -> int:
             most=options.kills or sys.maxsize,
             seed=options.seed,
             length=options.round,
+            durability=options.durability,
             keep=options.keep,
         )
         print(f"{transport}: {report}", flush=True)

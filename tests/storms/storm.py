@@ -74,13 +74,14 @@ class Report:
 class Director:
     """Runs one storm over one transport."""
 
-    def __init__(self, transport: str, seed: int, keep: bool = False) -> None:
+    def __init__(self, transport: str, seed: int, durability: str = "disk", keep: bool = False) -> None:
         self.draw = random.Random(seed)
         self.keep = keep
         self.directory = make_state_directory()
         os.environ.update(state_environment(self.directory))
         self.transport = transport
-        self.url = f"{transport}:///storm"
+        self.url = f"{transport}:///storm?durability={durability}"
+        self.queues_before = leaks.sysv_queues()
         self.mood = Mood()
         self.number = 0
         self.round = 0
@@ -276,6 +277,8 @@ class Director:
             faults += leaks.in_state(self.directory, queues)
         finally:
             queues.close()
+        # In a namespace of its own, or while nobody else of this user makes any.
+        faults += [f"System V queue {name}" for name in leaks.sysv_queues() - self.queues_before]
         faults += messages_left(place)
         faults += [f"left in {place}: {name}" for name in os.listdir(place) if name.startswith((".", "aside"))]
         lanes = place / "lanes"
@@ -301,8 +304,17 @@ def messages_left(place: Path) -> list[str]:
     return found
 
 
-def run(transport: str, *, seconds: float, most: int, seed: int, length: float, keep: bool = False) -> Report:
+def run(
+    transport: str,
+    *,
+    seconds: float,
+    most: int,
+    seed: int,
+    length: float,
+    durability: str = "disk",
+    keep: bool = False,
+) -> Report:
     """One storm. In a process of its own where others need HAYPILE_DIR."""
     if threads := [name for name in sys.modules if name == "gevent"]:
         raise RuntimeError(f"a storm forks: not beside {threads}")
-    return Director(transport, seed, keep).run(seconds, most, length)
+    return Director(transport, seed, durability, keep).run(seconds, most, length)

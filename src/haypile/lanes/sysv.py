@@ -44,6 +44,10 @@ MSGSIZE = 8192
 #: moved on by transactions of a few dozen messages.
 QBYTES = 65_536
 
+#: The kernel's keys are C ints. sysv_ipc takes a long for one and cuts it, so that the queue would
+#: have another key than the one announced, and be swept as a stray.
+KEY_MOST = 0x7FFFFFFF
+
 _BusyError = sysv_ipc.BusyError
 _PROC = Path("/proc/sys/kernel")
 _ANY = c_long(0)
@@ -201,7 +205,7 @@ def unlink_key(key: int) -> None:
 
 def _make(announce: Callable[[str], None] | None) -> Any:
     while True:
-        key = secrets.randbelow(sysv_ipc.KEY_MAX) + 1
+        key = secrets.randbelow(KEY_MOST) + 1
         if announce is not None:
             announce(str(key))
         try:
