@@ -1,9 +1,12 @@
 """The compat runner: every program on every transport, compared.
 
-    python -m compat [--transport amqp,posix] [--program PATTERN] [--write] [--repeat N] [--verbose]
+    python -m compat [--transport amqp,posix] [--program PATTERN] [--write] [--record] [--repeat N] [--verbose]
 
 Owns: the comparison, the table, and docs/compatibility.md. The first transport is the one that is right.
 Known differences stand in ``differences.json`` with their reasons: those are shown, not failed.
+
+Programs that need a plugin which this RabbitMQ has not (or a setting of the whole server) are compared with
+what they did on one that has it: ``--record``, with HAYPILE_TEST_AMQP_URL naming it, wrote that down.
 """
 
 from __future__ import annotations
@@ -11,26 +14,37 @@ from __future__ import annotations
 import argparse
 import difflib
 import fnmatch
+import functools
 import json
+import os
+import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pika
 from tests.support import leaks, rabbitmq
 from tests.support.kernel_queues import KernelQueues
 from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
 
 from compat import report
 from compat.running import Outcome, Program, programs, run
+from haypile.targets import TIMEOUT_VARIABLE
 
 HERE = Path(__file__).resolve().parent
 DIFFERENCES = HERE / "differences.json"
 TABLE = HERE.parent / "docs" / "compatibility.md"
+#: A need that is a setting of the whole server.
+SETTING = "consumer_timeout="
 #: Programs that run at the same time.
 PARALLEL = 4
+ASKING = threading.Lock()
 KERNEL_QUEUES = KernelQueues()
 Results = dict[str, dict[str, Outcome]]
 
@@ -42,22 +56,69 @@ def known_differences() -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def fresh_vhost(transport: str, broker: rabbitmq.Broker | None) -> Iterator[Vhost]:
-    """A vhost that nobody has used, gone afterwards."""
+def fresh_vhost(program: Program, transport: str, broker: rabbitmq.Broker | None) -> Iterator[Vhost]:
+    """A vhost that nobody has used, with the program's policies and limits; gone afterwards."""
     if transport == "amqp":
         assert broker is not None
-        yield Vhost("amqp", broker.vhost_url(broker.fresh_vhost()), {})
+        name = broker.fresh_vhost()
+        if program.definitions is not None:
+            broker.define(rabbitmq.definitions_of(name, program.definitions))
+        yield Vhost("amqp", broker.vhost_url(name), {})
         return
     directory = make_state_directory()
     try:
-        yield local_vhost(transport, directory, "compat")
+        vhost = local_vhost(transport, directory, "compat")
+        if program.definitions is not None:
+            load_definitions(vhost, program.definitions)
+        if program.needs is not None and program.needs.startswith(SETTING):
+            timeout = program.needs.removeprefix(SETTING)
+            vhost = replace(vhost, environment={**vhost.environment, TIMEOUT_VARIABLE: timeout})
+        yield vhost
     finally:
         remove_state_directory(directory)
 
 
+def load_definitions(vhost: Vhost, definitions: dict[str, Any]) -> None:
+    """Set policies and limits of a local vhost."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(rabbitmq.definitions_of("compat", definitions), file)
+        file.flush()
+        command = [sys.executable, "-m", "haypile", "policy", "load", "--url", vhost.url, file.name]
+        subprocess.run(command, env=vhost.process_environment(), check=True)
+
+
+@functools.cache
+def _has_type(url: str, kind: str) -> bool:
+    """Whether the RabbitMQ there knows this exchange type."""
+    name = f"compat-{os.getpid()}"
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        try:
+            channel.exchange_declare(name, kind, arguments={"x-delayed-type": "direct"})
+            channel.exchange_delete(name)
+        except pika.exceptions.ConnectionClosedByBroker:
+            return False
+    return True
+
+
+def has_type(broker: rabbitmq.Broker, kind: str | None) -> bool:
+    """Whether this RabbitMQ knows an exchange type."""
+    with ASKING:
+        return _has_type(f"{broker.url}/%2F", str(kind))
+
+
+def recorded(program: Program, broker: rabbitmq.Broker | None) -> bool:
+    """Whether what RabbitMQ does is to be read, since this one cannot show it."""
+    if program.needs is None or broker is None:
+        return False
+    return program.needs.startswith(SETTING) or not has_type(broker, program.needs)
+
+
 def run_on(program: Program, transport: str, broker: rabbitmq.Broker | None) -> Outcome:
-    """One program on one transport."""
-    with fresh_vhost(transport, broker) as vhost:
+    """One program on one transport, or what was recorded of it there."""
+    if transport == "amqp" and recorded(program, broker):
+        return Outcome.read(program.record)
+    with fresh_vhost(program, transport, broker) as vhost:
         outcome = run(program, vhost)
         if transport == "amqp":
             return outcome
@@ -99,6 +160,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--transport", default="amqp,posix", help="in this order; the first one is right")
     parser.add_argument("--program", default="*", help="a pattern of program names")
     parser.add_argument("--write", action="store_true", help="write docs/compatibility.md")
+    parser.add_argument("--record", action="store_true", help="write down what programs with NEEDS do on RabbitMQ")
     parser.add_argument("--repeat", type=int, default=1, help="run everything that often")
     parser.add_argument("--verbose", action="store_true", help="print what the programs print")
     return parser.parse_args(argv)
@@ -112,6 +174,9 @@ def main(argv: list[str] | None = None) -> int:
     broker = rabbitmq.get_broker() if "amqp" in transports else None
     unexplained = 0
     try:
+        if options.record:
+            assert broker is not None
+            return record([program for program in chosen if program.needs], broker)
         for _ in range(options.repeat):
             results = run_all(chosen, transports, broker, lambda name: print(".", end="", flush=True))
             print()
@@ -124,6 +189,22 @@ def main(argv: list[str] | None = None) -> int:
         TABLE.write_text(report.markdown(chosen, transports, results, known_differences()))
         print(f"wrote {TABLE.relative_to(HERE.parent)}")
     return 1 if unexplained else 0
+
+
+def record(chosen: list[Program], broker: rabbitmq.Broker) -> int:
+    """Write down what each program does on a RabbitMQ that has what it needs. Returns the exit code."""
+    for program in chosen:
+        setting = program.needs is not None and program.needs.startswith(SETTING)
+        if not setting and not has_type(broker, program.needs):
+            print(f"{program.name}: this RabbitMQ has no {program.needs}")
+            return 1
+        with broker.setting(program.needs if setting else None), fresh_vhost(program, "amqp", broker) as vhost:
+            outcome = run(program, vhost)
+        print(f"--- {program.name}\n{outcome.report()}")
+        if outcome.code != 0:
+            return 1
+        outcome.write(program.record)
+    return 0
 
 
 def _print(chosen: list[Program], transports: list[str], results: Results, verbose: bool) -> int:

@@ -1,21 +1,25 @@
 """Running one program on one transport, and seeing what it left.
 
-Owns: the processes of a program, their time limit, and the list of programs.
+Owns: the processes of a program, their time limit, the list of programs, and the recorded outcomes of those
+that need what most RabbitMQs have not (``NEEDS``).
 Must not know: which results should be equal.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.vhosts import Vhost
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
+RECORDED = PROGRAMS.parent / "recorded"
 #: Seconds a program may take.
 LIMIT = 60.0
 
@@ -29,6 +33,15 @@ class Program:
     area: str
     title: str
     queues: tuple[str, ...]
+    #: ``DEFINITIONS``: policies and limits of its vhost, as in a definitions file, without the vhost's name.
+    definitions: dict[str, Any] | None = None
+    #: ``NEEDS``: an exchange type that RabbitMQ has by a plugin, or "consumer_timeout=MS" (one for a whole server).
+    needs: str | None = None
+
+    @property
+    def record(self) -> Path:
+        """Where its recorded outcome is, if it has one."""
+        return RECORDED / f"{self.name}.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,17 @@ class Outcome:
         """Whether nobody could tell the two apart. stderr may differ: tracebacks hold file names."""
         mine, others = (self.output, self.code, self.left), (other.output, other.code, other.left)
         return mine == others and not self.litter and not other.litter
+
+    def write(self, path: Path) -> None:
+        """Record it."""
+        path.parent.mkdir(exist_ok=True)
+        kept = {name: value for name, value in asdict(self).items() if name not in ("errors", "litter")}
+        path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Outcome:
+        """A recorded one."""
+        return cls(errors="", **json.loads(path.read_text()))
 
     def report(self) -> str:
         """The whole outcome as text, for showing differences."""
@@ -66,11 +90,20 @@ def _queue_names(tree: ast.Module) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _constant(tree: ast.Module, name: str) -> Any:
+    """The value of a module's literal constant, None without one."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return ast.literal_eval(node.value)
+    return None
+
+
 def load(path: Path) -> Program:
     """Read what a program says of itself."""
     tree = ast.parse(path.read_text())
     area, _, title = (ast.get_docstring(tree) or "").replace("\n", " ").partition(": ")
-    return Program(path.stem, path, area, title.rstrip("."), _queue_names(tree))
+    definitions, needs = _constant(tree, "DEFINITIONS"), _constant(tree, "NEEDS")
+    return Program(path.stem, path, area, title.rstrip("."), _queue_names(tree), definitions, needs)
 
 
 def programs() -> list[Program]:

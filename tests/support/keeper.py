@@ -28,6 +28,8 @@ from typing import Any
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 #: Seconds a cold start may take; about six on two idle cores.
 START_SECONDS = 90.0
+#: Exchange types that programs of compat/ use.
+PLUGINS = {"rabbitmq_consistent_hash_exchange", "rabbitmq_random_exchange", "rabbitmq_recent_history_exchange"}
 SERVER_PLACES = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/opt/rabbitmq/sbin", "/usr/local/sbin")
 
 
@@ -69,10 +71,17 @@ def _environment(directory: Path, ports: list[int]) -> dict[str, str]:
     return kept | settings
 
 
+def _plugins() -> list[str]:
+    """Those of ``PLUGINS`` that came with the server."""
+    server = server_command("rabbitmq-server")
+    places = [] if server is None else Path(server).resolve().parents[1].glob("**/plugins/*")
+    return sorted({place.name.split("-")[0] for place in places} & PLUGINS)
+
+
 def _write_settings(directory: Path) -> None:
     for name in ("data", "log"):
         (directory / name).mkdir(exist_ok=True)
-    (directory / "plugins").write_text("[].\n")
+    (directory / "plugins").write_text(f"[{','.join(_plugins())}].\n")
     (directory / "rabbitmq.conf").write_text("log.file.level = warning\ndisk_free_limit.absolute = 10MB\n")
 
 

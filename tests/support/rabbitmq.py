@@ -23,9 +23,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.keeper import START_SECONDS, server_command
 
@@ -56,6 +58,8 @@ class Broker:
     url: str
     add: Callable[[list[str]], None]
     remove: Callable[[list[str]], None]
+    #: Takes a definitions file's content (policies, parameters).
+    define: Callable[[dict[str, Any]], None]
     helpers: set[int] = field(default_factory=set)
     _pool: list[str] = field(default_factory=list)
     _used: list[str] = field(default_factory=list)
@@ -71,6 +75,26 @@ class Broker:
     def vhost_url(self, vhost: str) -> str:
         """The AMQP URL of one vhost."""
         return f"{self.url}/{urllib.parse.quote(vhost, safe='')}"
+
+    @contextmanager
+    def setting(self, assignment: str | None) -> Iterator[None]:
+        """While this runs, "NAME=MILLISECONDS" holds for the whole server, which looks each second.
+
+        Only for recording, on a server of one's own: ``rabbitmqctl`` must reach it.
+        """
+        if assignment is None:
+            yield
+            return
+        control = _Control(dict(os.environ), server_command("rabbitmqctl"))
+        name, _, value = assignment.partition("=")
+        read = "{ok, A} = application:get_env(rabbit, %s), {ok, B} = application:get_env(rabbit, channel_tick_interval)"
+        old = json.loads(control.run("eval", f"{read % name}, [A, B]."))
+        change = "application:set_env(rabbit, %s, %s), application:set_env(rabbit, channel_tick_interval, %s)."
+        control.run("eval", change % (name, value, 1000))
+        try:
+            yield
+        finally:
+            control.run("eval", change % (name, *old))
 
     def close(self) -> None:
         """Remove the vhosts made here; a private node goes with its keeper."""
@@ -108,6 +132,9 @@ class Api:
         for name in names:
             self.call("DELETE", f"vhosts/{name}")
 
+    def define(self, definitions: dict[str, Any]) -> None:
+        self.call("POST", "definitions", definitions)
+
 
 def _by_url(url: str, api: str | None, way: str) -> Broker:
     parts = urllib.parse.urlsplit(url)
@@ -123,8 +150,8 @@ def _by_url(url: str, api: str | None, way: str) -> Broker:
                 f"{URL_VARIABLE} is set, but fresh vhosts cannot be made there: {http.address} does not "
                 f"answer as a management API ({error}); set {API_VARIABLE}"
             ) from error
-        return Broker(way, plain, control.add, control.remove)
-    return Broker(way, plain, http.add, http.remove)
+        return Broker(way, plain, control.add, control.remove, control.define)
+    return Broker(way, plain, http.add, http.remove, http.define)
 
 
 # -- by rabbitmqctl: a node of this machine ------------------------------------------------------------------
@@ -168,6 +195,13 @@ class _Control:
 
     def remove(self, names: list[str]) -> None:
         self._each(names, 'rabbit_vhost:delete(V, <<"guest">>)')
+
+    def define(self, definitions: dict[str, Any]) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(definitions, file)
+            file.flush()
+            Path(file.name).chmod(0o644)  # the server may be another user
+            self.run("import_definitions", file.name)
 
 
 def _install() -> None:
@@ -214,7 +248,7 @@ def _by_system() -> Broker:
     told = json.loads((directory / "ready.json").read_text())
     control = _Control(dict(os.environ) | told["environment"], server_command("rabbitmqctl"))
     url = f"amqp://guest:guest@127.0.0.1:{told['port']}"
-    return Broker("system", url, control.add, control.remove, {told["keeper"]})
+    return Broker("system", url, control.add, control.remove, control.define, {told["keeper"]})
 
 
 def _start_keeper(directory: Path) -> None:
@@ -255,6 +289,11 @@ def stop_own_server() -> None:
         while pid and directory.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def definitions_of(vhost: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """``definitions`` with each entry in ``vhost``."""
+    return {kind: [{**one, "vhost": vhost} for one in entries] for kind, entries in definitions.items()}
 
 
 # -- which of them -------------------------------------------------------------------------------------------

@@ -125,18 +125,21 @@ def release(arrivals: Arrivals, limit: int) -> None:
 
 
 def _send_on(arrivals: Arrivals, exchange: str, keys: list[str], record: bytes) -> None:
-    """From the exchange that held it back; ``x-delay`` is the negative of what it was."""
+    """From the exchange that held it back; ``x-delay`` is the negative of what it was.
+
+    But clients see what was sent: RabbitMQ 3.10 hands on the properties as they came over the wire, unless a dead
+    letter exchange wrote them anew.
+    """
     session = arrivals.session
     try:
         decoded = message.decode(record, session.nonce)
     except message.Foreign:
         return
-    properties = decoded.properties
-    headers = dict(properties.headers or {})
-    headers[DELAY] = -delay_of(headers)
-    # rabbit_misc:set_table_value sorts the table.
-    properties.headers = dict(sorted(headers.items()))
-    route = session.vhost.topology.forward(exchange, keys[0], properties.headers, keys[1:], properties)
+    headers = turned(decoded.properties.headers)
+    flags = decoded.flags | message.HELD_BACK
+    if "x-death" in headers:
+        decoded.properties.headers, flags = headers, decoded.flags
+    route = session.vhost.topology.forward(exchange, keys[0], headers, keys[1:], decoded.properties)
     if route is None:
         return
     time = session.publisher.now()
@@ -145,12 +148,17 @@ def _send_on(arrivals: Arrivals, exchange: str, keys: list[str], record: bytes) 
         time,
         session.id,
         message.encode_prefix(decoded.exchange, decoded.routing_key),
-        message.encode_properties(properties),
+        message.encode_properties(decoded.properties),
         decoded.body,
         decoded.priority,
-        decoded.flags,
+        flags,
     )
     arrivals.deliver(route, tuple(keys), new, time, decoded)
+
+
+def turned(headers: dict[str, Any] | None) -> dict[str, Any]:
+    """Headers with the negative of their ``x-delay`` (rabbit_misc:set_table_value sorts the table)."""
+    return dict(sorted({**(headers or {}), DELAY: -delay_of(headers)}.items()))
 
 
 # -- history ----------------------------------------------------------------------------------
@@ -170,13 +178,15 @@ def _history(arrivals: Arrivals, exchange: str, *, make: bool) -> int:
 
 
 def recall(arrivals: Arrivals, binding: Binding) -> None:
-    """Hand what the source of a new ``binding`` has kept to its destination, oldest first."""
+    """Hand what the source of a new ``binding`` has kept to its destination: oldest first to a queue,
+    newest first to an exchange."""
     session = arrivals.session
     queue = _history(arrivals, binding.source, make=False)
     if not queue:
         return
     topology = session.vhost.topology
-    for entry in arrivals.txn.entries(queue, MOST):
+    kept = list(arrivals.txn.entries(queue, MOST))
+    for entry in kept if binding.destination.is_queue else reversed(kept):
         _, keys, record = _unwrap(arrivals.txn.record(entry))
         try:
             decoded = message.decode(record, session.nonce)

@@ -191,6 +191,8 @@ class Arrivals:
         except message.Foreign:
             return
         queue = handle.queue.name
+        if decoded.flags & message.HELD_BACK:
+            decoded.properties.headers = aside.turned(decoded.properties.headers)
         dead = deadletter.make(decoded, reason, queue, rules.dead_letter_routing_key, session.vhost.clock.wall())
         headers = dead.properties.headers
         key, *more_keys = dead.routing_keys
@@ -212,7 +214,7 @@ class Arrivals:
             encoded,
             decoded.body,
             decoded.priority,
-            decoded.flags,
+            decoded.flags & ~message.HELD_BACK,
         )
         self.deliver(route, tuple(dead.routing_keys), new, time, decoded)
 

@@ -26,6 +26,8 @@ ORDER = struct.Struct(">BQI")
 
 #: Record flags, and where they stand in a record.
 PERSISTENT = 1
+#: Was held back: to brokers its x-delay is the negative of what it says, to clients what it says.
+HELD_BACK = 2
 FLAGS_AT = HEADER_SIZE - 1
 
 #: Distinct property sets remembered by each codec cache; beyond it the cache starts anew.
