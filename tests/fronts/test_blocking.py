@@ -366,3 +366,21 @@ def test_killed_in_a_forked_child(connect: Connect, vhost: Vhost) -> None:
     os.waitpid(pid, 0)
     _, _, body = channel.basic_get("queue", auto_ack=True)
     assert body == b"from the child"
+
+
+@pytest.mark.parametrize("count", [3, 150])
+def test_unacknowledged_messages_of_a_deleted_queue(connect: Connect, count: int) -> None:
+    """They go with the queue, when the channel closes; those of another one go back."""
+    other = connect()
+    channel = connect().channel()
+    for name in ("gone", "stays"):
+        channel.queue_declare(name)
+        for _ in range(count):
+            channel.basic_publish("", name, b"")
+        got: list[bytes] = []
+        channel.basic_consume(name, lambda c, m, p, body, got=got: got.append(body))
+        while len(got) < count:
+            channel.connection.process_data_events(None)
+    other.channel().queue_delete("gone")
+    channel.close()
+    assert other.channel().queue_declare("stays", passive=True).method.message_count == count

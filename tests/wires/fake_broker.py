@@ -14,7 +14,7 @@ import pytest
 from pika import spec
 
 from haypile.broker.ports import Outbox, VhostTarget
-from haypile.wires import local
+from haypile.wires import opening
 
 PROPERTIES = spec.BasicProperties()
 
@@ -149,6 +149,6 @@ class FakeBroker:
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     """Local connections go to a fake from now on."""
     broker = FakeBroker()
-    monkeypatch.setattr(local, "open_session", broker.open)
+    monkeypatch.setattr(opening, "open_session", broker.open)
     monkeypatch.delenv("HAYPILE_URL", raising=False)
     return broker

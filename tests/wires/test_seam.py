@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnector
 from pika.channel import Channel
 
 import haypile
@@ -28,6 +32,33 @@ def test_method_is_there_with_its_parameters(owner: str, name: str) -> None:
     assert tuple(signature.parameters) == seam.METHODS[owner][name]
 
 
+NEEDS = {"gevent": "gevent", "twisted": "twisted"}
+
+
+@pytest.mark.parametrize("owner", seam.CLASSES)
+def test_class_is_there_with_its_parameters(owner: str) -> None:
+    """``wires.seam`` makes instances of them."""
+    need = NEEDS.get(owner.split(".")[2].partition("_")[0])
+    if need is not None and find_spec(need) is None:
+        pytest.skip(f"{need} is not installed")
+    assert shape(owner) == seam.CLASSES[owner]
+
+
+@pytest.mark.skipif(find_spec("twisted") is None, reason="twisted is not installed")
+@pytest.mark.parametrize("name", seam.TWISTED_METHODS)
+def test_twisted_method_is_there(name: str) -> None:
+    """The same, where Twisted is."""
+    owner = "pika.adapters.twisted_connection.TwistedProtocolConnection"
+    assert shape(f"{owner}.{name}") == seam.TWISTED_METHODS[name]
+
+
+def shape(name: str) -> tuple[str, ...]:
+    """Parameters of what is called ``name``, looked at in another process: Twisted makes a reactor."""
+    code = f"import inspect, pkgutil; print(*inspect.signature(pkgutil.resolve_name({name!r})).parameters)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return tuple(done.stdout.split())
+
+
 def test_attributes_are_there(connection: haypile.BlockingConnection) -> None:
     """The attributes are made in constructors; so look at instances."""
     channel = connection.channel()
@@ -38,6 +69,7 @@ def test_attributes_are_there(connection: haypile.BlockingConnection) -> None:
         "pika.adapters.blocking_connection.BlockingChannel": channel,
         "pika.adapters.select_connection.IOLoop": connection._impl.ioloop,
         "pika.adapters.select_connection.PollPoller": connection._impl.ioloop._poller,
+        "pika.adapters.utils.connection_workflow.AMQPConnector": AMQPConnector(print, None),
     }
     assert set(instances) == set(seam.ATTRIBUTES)
     for owner, names in seam.ATTRIBUTES.items():

@@ -92,7 +92,11 @@ def put_back(
     for one in messages:
         handle = one.handle
         if handle.queue.deleted:
-            ack(session, (one,))
+            # Not ``ack``: that may begin a transaction of its own.
+            if one.slot >= 0:
+                moving.move(one.slot)
+            elif one.number:
+                txn.drop(session.id, (one.number,))
             continue
         deliveries = one.deliveries + 1 if count else one.deliveries
         limit = handle.rules.delivery_limit

@@ -13,8 +13,8 @@ from typing import Any
 from pika.connection import Parameters
 
 from haypile.broker.ports import VhostTarget
-from haypile.fronts.attempt import Attempt
 from haypile.targets import TargetError, resolve
+from haypile.wires import seam
 from haypile.wires.local import LocalWire
 from haypile.wires.seam import Seam
 
@@ -62,25 +62,19 @@ class Front(Seam):
         custom_ioloop: Any = None,
         workflow: Any = None,
     ) -> Any:
-        """See pika. When one of the parameters leads to this host, ``workflow`` is not used."""
-        try:
-            targets = [resolve(config) for config in connection_configs]
-        except TargetError:
-            targets = []
-        if targets and not any(isinstance(target, VhostTarget) for target in targets):
-            return cls.create_remote(connection_configs, on_done, custom_ioloop, workflow)
-        attempt = Attempt(cls, cls.services(custom_ioloop), connection_configs, on_done)
-        attempt.begin()
-        return attempt
+        """See pika. ``workflow`` has its say, wherever the parameters lead."""
+        if not all(isinstance(config, Parameters) for config in connection_configs):
+            return super().create_connection(connection_configs, on_done, custom_ioloop, workflow)
+        led = [destination(config) for config in connection_configs]
+        if led and not any(here for _, here in led):
+            return super().create_connection([config for config, _ in led], on_done, custom_ioloop, workflow)
+        return seam.start_workflow(cls, led, cls.services(custom_ioloop), workflow, on_done)
 
-    @classmethod
-    def create_remote(
-        cls,
-        configs: Sequence[Parameters],
-        on_done: Callable[[Any], None],
-        custom_ioloop: Any,
-        workflow: Any = None,
-    ) -> Any:
-        """pika's own ``create_connection``, with each of ``configs`` led to where it goes."""
-        led = [resolve(config) for config in configs]
-        return super().create_connection(led, on_done, custom_ioloop, workflow)
+
+def destination(parameters: Parameters) -> tuple[Parameters, bool]:
+    """Where ``parameters`` lead, as parameters, and whether that is this host (or nowhere: then the front says so)."""
+    try:
+        target = resolve(parameters)
+    except TargetError:
+        return parameters, True
+    return (parameters, True) if isinstance(target, VhostTarget) else (target, False)

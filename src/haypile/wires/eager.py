@@ -15,7 +15,8 @@ from typing import Any
 
 from pika import spec
 
-from haypile.wires.local import FAILURES, LocalWire
+from haypile.wires.local import LocalWire
+from haypile.wires.opening import FAILURES
 
 _Deliver = spec.Basic.Deliver
 

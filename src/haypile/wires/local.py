@@ -1,6 +1,6 @@
 """The local wire: pika's connection on one side, a broker session on the other.
 
-Owns: the AMQP handshake, what pika would have refused to marshal, the order of what goes up, the end of
+Owns: what pika would have refused to marshal, the order of what goes up, the end of
 a connection whose vhost fails, and what becomes of it in a forked child.
 Must not know: what methods mean (the broker), pika's private names (``seam``).
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,11 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pika import exceptions, frame, spec
 
-from haypile.broker.errors import AMQPError
 from haypile.broker.ports import VhostTarget
-from haypile.hay.errors import HayError
-from haypile.lanes.errors import LaneError
 from haypile.wires import handshake, lives
+from haypile.wires.opening import FAILURES, Opening
 from haypile.wires.seam import Seam
 
 if TYPE_CHECKING:
@@ -42,17 +39,7 @@ LAST_CHANNEL, LAST_TAG = 0xFFFF, 0xFFFFFFFFFFFFFFFF
 #: Pairs of exchange and routing key that are known to be good; beyond it the set starts anew.
 VALID_NAMES = 65_536
 
-#: What leaves the broker when the vhost itself fails: no memory, no disk, a state directory removed.
-FAILURES = (HayError, LaneError, OSError)
-
 Watch = Callable[[int, Callable[[], None]], None]
-
-
-def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Session:
-    """``Session.open``; the broker is imported by the first connection to this host, not before."""
-    from haypile.broker.session import Session  # noqa: PLC0415
-
-    return Session.open(target, outbox, **options)
 
 
 class LocalWire:
@@ -81,25 +68,19 @@ class LocalWire:
         self._soon = False
         self._timer: Any = None
         self._valid: set[tuple[str, str]] = set()
-        self._user = "guest"
-        self._client_properties: dict[str, Any] = {}
-        self._down = False
+        self.opening = Opening(self)
+        self.down = False
         lives.begin(self)
 
     # -- from pika --------------------------------------------------------------------------
 
-    def connect(self) -> None:
-        """Bring the wire up."""
-
-        def connected() -> None:
-            if not self._down:
-                self.connection.stream_connected()
-
-        self.connection.call_soon(connected)
+    def connect(self, stack_timeout: float | None = None) -> None:
+        """Bring the wire up; it is given up when the connection is not open in ``stack_timeout`` seconds."""
+        self.opening.begin(stack_timeout)
 
     def disconnect(self) -> None:
         """Take the wire down."""
-        if not self._down:
+        if not self.down:
             self.end(None)
 
     def emitted(self, data: bytes) -> None:
@@ -130,7 +111,7 @@ class LocalWire:
             except FAILURES as error:
                 self.fail(error)
         elif number == 0:
-            self.shake_hands(method)
+            self.opening.shake_hands(method)
 
     def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None:
         """pika publishes a message."""
@@ -156,33 +137,10 @@ class LocalWire:
             self._valid.clear()
         self._valid.add((method.exchange, method.routing_key))
 
-    def shake_hands(self, method: Any) -> None:
-        """The handshake, up to the open connection."""
-        if isinstance(method, spec.Connection.StartOk):
-            self._client_properties = method.client_properties or {}
-            self._user = handshake.user_of(method)
-            self.method(0, handshake.tune())
-        elif isinstance(method, spec.Connection.Open):
-            try:
-                self.session = open_session(
-                    self.target,
-                    self,
-                    client_properties=self._client_properties,
-                    user=self._user,
-                    patience=self.patience,
-                    info={"pid": os.getpid(), "user": self._user},
-                )
-            except AMQPError as error:
-                self.method(0, spec.Connection.Close(error.reply_code, error.reply_text, 10, 40))
-            except FAILURES as error:
-                LOGGER.error("cannot use vhost %r: %s", self.target.vhost, error)
-                self.end(exceptions.AMQPConnectionError(str(error)))
-            else:
-                self.method(0, spec.Connection.OpenOk(""))
-
     def end(self, error: Exception | None) -> None:
         """The connection cannot be had, or ends; None: pika knows why."""
-        self._down = self.ending = True
+        self.down = self.ending = True
+        self.opening.over()
         self.inbox.clear()
         self.stale = 0
         self.end_session()
@@ -190,7 +148,7 @@ class LocalWire:
 
     def fail(self, error: Exception) -> None:
         """The vhost failed under an open connection: to pika the stream is lost."""
-        if self._down:
+        if self.down:
             return
         LOGGER.error("vhost %r failed: %s", self.target.vhost, error, exc_info=True)
         self.end(exceptions.StreamLostError(f"vhost {self.target.vhost!r} failed: {error}"))
@@ -228,10 +186,15 @@ class LocalWire:
 
     def call_at(self, deadline: float | None) -> None:
         """See ``Outbox.call_at``."""
-        if self._timer is not None:
-            self.connection.cancel(self._timer)
-            self._timer = None
-        if deadline is not None and not self._down:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            try:
+                self.connection.cancel(timer)
+            except Exception as error:
+                if not self.down:
+                    raise
+                LOGGER.debug("a timer was not set any more: %r", error)
+        if deadline is not None and not self.down:
             # time.monotonic() is the clock of pika's loops, too.
             self._timer = self.connection.call_later(max(deadline - time.monotonic(), 0.0), self.on_timer)
 

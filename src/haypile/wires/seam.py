@@ -12,14 +12,17 @@ goes to pika's code.
 
 from __future__ import annotations
 
+import copy
 import logging
+import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import pika.connection
 from pika import exceptions, frame, spec, validators
-from pika.adapters import asyncio_connection, blocking_connection, select_connection
+from pika.adapters import asyncio_connection, base_connection, blocking_connection, select_connection
+from pika.adapters.utils import connection_workflow
 
 _Method = frame.Method
 _Header = frame.Header
@@ -60,6 +63,13 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_dispatch_connection_events": ("self",),
         "_dispatch_channel_events": ("self",),
     },
+    "pika.adapters.base_connection.BaseConnection": {
+        "_unshim_connection_workflow_callback": ("user_on_done", "shim_or_exc"),
+    },
+    "pika.adapters.utils.connection_workflow.AMQPConnector": {
+        "_on_overall_timeout": ("self",),
+        "_on_transport_establishment_done": ("self", "result"),
+    },
     "pika.adapters.select_connection.PollPoller": {
         "_get_max_wait": ("self",),
         "_dispatch_fd_events": ("self", "fd_event_map"),
@@ -76,6 +86,7 @@ TWISTED_METHODS: dict[str, tuple[str, ...]] = {
 #: Private classes, with the parameters of their constructors.
 CLASSES: dict[str, tuple[str, ...]] = {
     "pika.adapters.asyncio_connection._AsyncioIOServicesAdapter": ("loop",),
+    "pika.adapters.base_connection._StreamingProtocolShim": ("conn",),
     "pika.adapters.gevent_connection._GeventSelectorIOLoop": ("gevent_hub",),
     "pika.adapters.gevent_connection._GeventSelectorIOServicesAdapter": ("native_loop",),
     "pika.adapters.twisted_connection._TwistedConnectionAdapter": (
@@ -90,6 +101,18 @@ CLASSES: dict[str, tuple[str, ...]] = {
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pika.connection.Connection": ("_channels",),
     "pika.channel.Channel": ("_consumers", "_cancelled", "_state"),
+    "pika.adapters.utils.connection_workflow.AMQPConnector": (
+        "_STATE_INIT",
+        "_STATE_TRANSPORT",
+        "_addr_record",
+        "_conn_factory",
+        "_conn_params",
+        "_nbio",
+        "_on_done",
+        "_stack_timeout_ref",
+        "_state",
+        "_task_ref",
+    ),
     "pika.adapters.blocking_connection.BlockingConnection": (
         "_impl",
         "_closed_result",
@@ -112,7 +135,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 class Wire(Protocol):
     """What the seam of every connection calls: ``wires.local.LocalWire``."""
 
-    def connect(self) -> None: ...
+    def connect(self, stack_timeout: float | None = None) -> None: ...
     def disconnect(self) -> None: ...
     def emitted(self, data: bytes) -> None: ...
     def send(self, number: int, method: Any, content: Any) -> None: ...
@@ -153,7 +176,7 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
         if self.wire is None:
             super()._adapter_connect_stream()
         else:
-            self.wire.connect()
+            self.wire.connect(self.params.stack_timeout)
 
     def _adapter_disconnect_stream(self) -> None:
         if self.wire is None:
@@ -180,8 +203,9 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
     # -- the wire calls these ---------------------------------------------------------------
 
     def connect(self) -> None:
-        """Have the wire come up, where pika's adapter does not do it by itself."""
-        self._adapter_connect_stream()
+        """Have the wire come up, where pika's adapter does not do it by itself, and sees to the time."""
+        assert self.wire is not None
+        self.wire.connect()
 
     def disconnect(self) -> None:
         """Take the wire down."""
@@ -233,6 +257,90 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
     def heartbeat(self) -> None:
         """Answer a heartbeat: pika looks at the number of bytes that came."""
         self.bytes_received += 8
+
+
+class Here(str):
+    """The host in parameters that lead to this one: pika's own workflow needs no address of it."""
+
+
+class Services:
+    """pika's ``AbstractIOServices``, which know where ``Here`` is without asking."""
+
+    #: What stands in pika's log for an address.
+    ADDRESS = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", "")
+
+    def __init__(self, services: Any) -> None:
+        self._services = services
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._services, name)
+
+    def getaddrinfo(self, host: str, port: int, on_done: Callable[[Any], None], **options: Any) -> Any:
+        """See pika."""
+        if isinstance(host, Here):
+            return self._services.call_later(0, lambda: on_done([self.ADDRESS]))
+        return self._services.getaddrinfo(host=host, port=port, on_done=on_done, **options)
+
+
+class Connector(connection_workflow.AMQPConnector):  # type: ignore[misc]
+    """pika's connector: one attempt, within its time. ``Here`` it needs no socket."""
+
+    _state: int
+
+    def start(self, addr_record: Any, conn_params: Any, on_done: Callable[[Any], None]) -> None:
+        """See pika."""
+        if not isinstance(conn_params.host, Here):
+            super().start(addr_record, conn_params, on_done)
+            return
+        if self._state != self._STATE_INIT:
+            raise connection_workflow.AMQPConnectorWrongState(f"Already in progress or finished; state={self._state}")
+        self._addr_record, self._conn_params, self._on_done = addr_record, conn_params, on_done
+        self._state = self._STATE_TRANSPORT
+        if conn_params.stack_timeout is not None:
+            self._stack_timeout_ref = self._nbio.call_later(conn_params.stack_timeout, self._on_overall_timeout)
+        self._task_ref = self._nbio.call_later(0, self.link_up)
+
+    def link_up(self) -> None:
+        """Make the connection."""
+        self._task_ref = None
+        try:
+            connection = self._conn_factory(self._conn_params)
+        except Exception as error:
+            self._on_transport_establishment_done(error)
+            return
+        self._on_transport_establishment_done((None, connection))
+        connection.connect()
+
+
+def start_workflow(
+    kind: Any,
+    configs: Iterable[tuple[Any, bool]],
+    services: Any,
+    workflow: Any,
+    on_done: Callable[[Any], None],
+) -> Any:
+    """pika's ``create_connection`` for parameters some of which lead to this host (True beside them)."""
+    workflow = connection_workflow.AMQPConnectionWorkflow() if workflow is None else workflow
+    known = Services(services)
+    if isinstance(workflow, connection_workflow.AMQPConnectionWorkflow):
+        workflow.set_io_services(known)
+
+    def connection_of(parameters: Any) -> Any:
+        connection = kind(parameters=parameters, custom_ioloop=services, internal_connection_workflow=False)
+        return connection if connection.wire is not None else base_connection._StreamingProtocolShim(connection)
+
+    def marked(parameters: Any) -> Any:
+        parameters = copy.copy(parameters)
+        parameters.host = Here(parameters.host)
+        return parameters
+
+    workflow.start(
+        connection_configs=[marked(config) if here else config for config, here in configs],
+        connector_factory=lambda: Connector(connection_of, known),
+        native_loop=services.get_native_ioloop(),
+        on_done=lambda result: kind._unshim_connection_workflow_callback(on_done, result),
+    )
+    return workflow
 
 
 def asyncio_services(loop: Any) -> Any:

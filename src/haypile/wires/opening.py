@@ -1,0 +1,105 @@
+"""How a connection to a vhost of this host opens.
+
+Owns: the AMQP handshake from the broker's side, joining the vhost, and giving up when it takes too long.
+Must not know: what is said afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from pika import exceptions, spec
+from pika.adapters.utils import connection_workflow as workflow
+
+from haypile.broker.errors import AMQPError
+from haypile.broker.ports import VhostTarget
+from haypile.hay.errors import HayError
+from haypile.lanes.errors import LaneError
+from haypile.wires import handshake
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
+    from haypile.wires.local import LocalWire
+
+LOGGER = logging.getLogger("haypile")
+
+#: What leaves the broker when the vhost itself fails: no memory, no disk, a state directory removed.
+FAILURES = (HayError, LaneError, OSError)
+
+
+def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Session:
+    """``Session.open``; the broker is imported by the first connection to this host, not before."""
+    from haypile.broker.session import Session  # noqa: PLC0415
+
+    return Session.open(target, outbox, **options)
+
+
+class Opening:
+    """The opening of one connection."""
+
+    def __init__(self, wire: LocalWire) -> None:
+        self.wire = wire
+        self.user = "guest"
+        self.client_properties: dict[str, Any] = {}
+        #: Ends it when it takes too long.
+        self._limit: Any = None
+
+    def begin(self, stack_timeout: float | None) -> None:
+        """Have pika start the handshake; ``stack_timeout``: seconds until it is given up."""
+        connection = self.wire.connection
+        if stack_timeout is not None:
+            self._limit = connection.call_later(stack_timeout, self.too_late)
+        connection.call_soon(self.connected)
+
+    def connected(self) -> None:
+        """Where a socket would be connected now."""
+        if not self.wire.down:
+            self.wire.connection.stream_connected()
+
+    def too_late(self) -> None:
+        """The time that the parameters give is over: as pika's workflow says it."""
+        self._limit = None
+        late = workflow.AMQPConnectorStackTimeout(f"Timeout while opening vhost {self.wire.target.vhost!r}")
+        failed = workflow.AMQPConnectionWorkflowFailed([workflow.AMQPConnectorSocketConnectError(late)])
+        self.wire.end(exceptions.AMQPConnectionError(failed))
+
+    def over(self) -> None:
+        """The connection is open, or will never be."""
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            self.wire.connection.cancel(limit)
+
+    def shake_hands(self, method: Any) -> None:
+        """A method of pika's before the connection is open."""
+        if isinstance(method, spec.Connection.StartOk):
+            self.client_properties = method.client_properties or {}
+            self.user = handshake.user_of(method)
+            self.wire.method(0, handshake.tune())
+        elif isinstance(method, spec.Connection.Open):
+            # Timers that are due have their turn first, as while a socket waits for its broker.
+            self.wire.connection.call_later(0, self.join)
+
+    def join(self) -> None:
+        """Join the vhost."""
+        wire = self.wire
+        if wire.down:
+            return
+        try:
+            wire.session = open_session(
+                wire.target,
+                wire,
+                client_properties=self.client_properties,
+                user=self.user,
+                patience=wire.patience,
+                info={"pid": os.getpid(), "user": self.user},
+            )
+        except AMQPError as error:
+            wire.method(0, spec.Connection.Close(error.reply_code, error.reply_text, 10, 40))
+        except FAILURES as error:
+            LOGGER.error("cannot use vhost %r: %s", wire.target.vhost, error)
+            wire.end(exceptions.AMQPConnectionError(str(error)))
+        else:
+            self.over()
+            wire.method(0, spec.Connection.OpenOk(""))
