@@ -234,12 +234,12 @@ class Side:
         return self.counts(names), moved + sum(len(c.cancelled) for c in self.channels.values())
 
     def arrived(self) -> dict[str, list[str]]:
-        """What consumers got since the last call: by consumer, or by queue where several share it.
+        """What consumers got since the last call: by consumer, or by queue where several connections share it.
 
-        Which of them gets a message is nobody's promise, least of all across connections.
+        Consumers of one connection take turns; which of several connections gets a message is nobody's promise.
         """
         found: dict[str, list[str]] = {}
-        sharing = self.sharing()
+        sharing = {queue for queue in self.sharing() if len(self._connections_of(queue)) > 1}
         for (connection, number), channel in self.channels.items():
             for tag, consumer in channel.consumers.items():
                 if consumer.arrived:
@@ -257,6 +257,9 @@ class Side:
         """Queues with several consumers."""
         queues = Counter(consumer.queue for consumer in self._consumers())
         return {queue for queue, count in queues.items() if count > 1}
+
+    def _connections_of(self, queue: str) -> set[int]:
+        return {where[0] for where, c in self.channels.items() if queue in {one.queue for one in c.consumers.values()}}
 
     def _consumers(self) -> list[Consumer]:
         return [c for channel in self.channels.values() for c in channel.consumers.values()]

@@ -70,7 +70,6 @@ class Source:
         "ranking",
         "said",
         "session",
-        "turn",
         "watched",
     )
 
@@ -79,7 +78,6 @@ class Source:
         self.handle = handle
         self.queue = handle.queue
         self.consumers: list[Consumer] = []
-        self.turn = 0
         self.idle = False
         self.blocked = False
         self.watched = -1
@@ -90,7 +88,7 @@ class Source:
     # -- consumers in turn ------------------------------------------------------------------
 
     def add(self, consumer: Consumer) -> None:
-        """A consumer joins; those of higher priority stay in front."""
+        """A consumer joins the line; those of higher priority stay in front."""
         self.consumers.append(consumer)
         self.consumers.sort(key=lambda one: -one.priority)
         self.handle.own_consumers = len(self.consumers)
@@ -101,27 +99,24 @@ class Source:
         if consumer in self.consumers:
             self.consumers.remove(consumer)
             self.handle.own_consumers = len(self.consumers)
-        self.turn = 0
 
     def next_consumer(self) -> Consumer | None:
-        """Whose turn it is; None when nobody has credit."""
+        """Whose turn it is: the first in the line with credit; None when nobody has any."""
         consumers = self.consumers
-        count = len(consumers)
         ranking = self.ranking
         plain = ranking.plain()
-        if count == 1 and plain:
-            only = consumers[0]
-            return only if only.no_ack or only.credit() else None
-        best: Consumer | None = None
-        for step in range(count):
-            candidate = consumers[(self.turn + step) % count]
-            if best is not None and candidate.priority <= best.priority:
-                continue
-            if candidate.credit() and (plain or ranking.may(candidate)):
-                best = candidate
-        if best is not None:
-            self.turn = (consumers.index(best) + 1) % count
-        return best
+        for candidate in consumers:
+            if (candidate.no_ack or candidate.credit()) and (plain or ranking.may(candidate)):
+                return candidate
+        return None
+
+    def served(self, consumer: Consumer) -> None:
+        """It was given a message, and goes to the end of the line (of those of its priority)."""
+        consumers = self.consumers
+        consumers.remove(consumer)
+        consumers.append(consumer)
+        if self.ranking.mixed:
+            consumers.sort(key=lambda one: -one.priority)
 
     def stir(self) -> None:
         """There may be something to take again."""
@@ -155,6 +150,8 @@ class Source:
                     return
                 continue
             most -= len(taken)
+            if count > 1:
+                self.served(consumer)
             consumer.channel.deliver(consumer, taken)
             if self.idle:
                 return
