@@ -39,6 +39,18 @@ def test_it_is_a_lane(lane: SysVLane) -> None:
     assert sysv_ipc.MessageQueue(key).mode == 0o600
 
 
+def test_a_lane_is_called_what_it_was_announced_as() -> None:
+    """Else it is taken for a stray one and swept away with what is in it (the kernel cuts large keys off)."""
+    lanes = SysVLanes()
+    for _ in range(8):
+        announced: list[str] = []
+        made = lanes.create("haypile-test", announce=announced.append)
+        assert made is not None
+        made.unlink()
+        made.close()
+        assert announced[-1] == lanes.label(made.name)
+
+
 def test_records_and_tokens_in_order(lane: SysVLane) -> None:
     records = [b"one", b"", b"x" * 8192, b"four"]
     assert all(lane.send(record) for record in records)
