@@ -74,5 +74,21 @@ RIVALS = {
     )
 }
 
+#: Queue-shaped ways, ours among them: ``python -m bench.queues`` compares them with those above.
+SHAPED = {
+    rival.name: rival
+    for rival in (
+        Rival("Queue", "haypile"),
+        Rival("Queue-sysv", "haypile"),
+        Rival("Pipe", "haypile"),
+        Rival("posixmq", "haypile", KERNEL_MESSAGE),
+        Rival("sysvmq", "haypile", KERNEL_MESSAGE),
+        Rival("ipcqueue.posixmq", "ipcqueue", KERNEL_MESSAGE),
+        Rival("ipcqueue.sysvmq", "ipcqueue", KERNEL_MESSAGE),
+        Rival("foreign-in", "haypile", KERNEL_MESSAGE, answers=False),
+        Rival("foreign-out", "haypile", KERNEL_MESSAGE, answers=False),
+    )
+}
+
 #: The kernel's own: what the ratios to the limit are taken to.
 LIMITS = ("posix_ipc", "sysv_ipc")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 from bench.metrics import percentile
-from bench.rivals.ends import FORK, WAYS, Way
+from bench.rivals.ends import FORK, Way
+from bench.rivals.ways import WAYS
 
 #: Messages before the measured ones: a share of them.
 WARM = 20
@@ -26,18 +26,16 @@ def through(make: Callable[[bool], Way], size: int, count: int) -> dict[str, flo
     out, into = FORK.Pipe(duplex=False)
 
     def consume() -> None:
-        receive = way.receiver()
-        for _ in range(count // WARM):
-            receive()
+        take = way.taker()
+        take(count // WARM)
         into.send(None)
         cpu = time.process_time()
-        for _ in range(count):
-            receive()
+        take(count)
         into.send((time.monotonic(), time.process_time() - cpu))
 
     child = FORK.Process(target=consume, daemon=True)
     child.start()
-    send, body = way.sender(), os.urandom(size)
+    send, body = way.sender(), way.body(size)
     for _ in range(count // WARM):
         send(body)
     out.recv()
@@ -63,7 +61,7 @@ def round_trip(make: Callable[[bool], Way], size: int, count: int) -> dict[str, 
 
     child = FORK.Process(target=echo, daemon=True)
     child.start()
-    send, receive, body = there.sender(), back.receiver(), os.urandom(size)
+    send, receive, body = there.sender(), back.receiver(), there.body(size)
     took = []
     for _ in range(warm + count):
         start = time.perf_counter()

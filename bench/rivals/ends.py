@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-Send = Callable[[bytes], object]
-Receive = Callable[[], bytes]
+Send = Callable[[Any], object]
+Receive = Callable[[], Any]
 
 #: Kernel queue attributes: the defaults of Linux.
 MESSAGES, MESSAGE_BYTES = 10, 8192
@@ -33,6 +33,20 @@ class Way:
 
     def receiver(self) -> Receive:
         raise NotImplementedError
+
+    def taker(self) -> Callable[[int], None]:
+        """Receives so many."""
+        receive = self.receiver()
+
+        def take(count: int) -> None:
+            for _ in range(count):
+                receive()
+
+        return take
+
+    def body(self, size: int) -> Any:
+        """What is sent."""
+        return os.urandom(size)
 
     def close(self) -> None:
         """In the parent, when both are done."""
@@ -184,14 +198,3 @@ class ZeroMQ(Way):
 
     def close(self) -> None:
         self.directory.cleanup()
-
-
-WAYS: dict[str, Callable[[bool], Way]] = {
-    "posix_ipc": PosixQueue,
-    "sysv_ipc": SysVQueue,
-    "mp.Queue": ProcessQueue,
-    "mp.Pipe": ProcessPipe,
-    "mp.Manager.Queue": ManagerQueue,
-    "faster_fifo": FasterFifo,
-    "pyzmq": ZeroMQ,
-}
