@@ -3,29 +3,38 @@
     python -m tests.model.lane_protocol [LANE_CAPACITY] [MAX_KILLS] [MAX_LEAVES] [notick]
 
 Publishers send numbered messages to one queue; consumers take one message at a time with manual acks, may
-leave and join again (the last one to leave retires the lane, the first to come makes one), and may be killed
-between any two steps. What a killed one had landed or held goes back into the hay, as ``broker/recovery`` does
-it. Reported: messages lost, delivered twice without a kill or a leave, queues that stall with a live consumer
-asleep, and messages of one publisher seen out of order by a lone consumer.
+leave and join again (the last one to leave retires the lane, the first to come makes one). Publishers, consumers
+and whoever recovers a dead session may be killed between any two steps. What a consumer takes from a full
+lane lands slot by slot, marked with a batch, and goes into the hay by one commit; a dead session's slots and what it
+held go back by the commit that ends the session (``broker/recovery``), slots of a committed batch excepted.
+
+Reported: confirmed messages lost, messages delivered twice, queues that stall with a live consumer asleep, and
+messages of one publisher seen out of order by a lone consumer.
 
 Step names are the code's: ``QueueHandle.offer``, ``Publisher.store``, ``Session.rescue``, ``Source.land``,
-``Source.serve_hay``, ``consuming.start``, ``consuming.settle_lane``.
+``Source.serve_hay``, ``Moving.drain``, ``consuming.start``, ``consuming.retire_lane``, ``recovery.recover``. The
+same names stand in the table of fault points (``tests/faults/points.py``), where the code is killed at each of them.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+#: What a process may be at, or be killed at.
+STEPS = {
+    *("look at gate", "look at generation", "offer", "look again", "rescue", "store", "wake", "dead"),
+    *("absent", "joins", "take", "land", "serve hay", "drain", "leave token", "ack", "asleep", "retires lane"),
+    "recover",
+}
 TOKEN = 0
-#: What each publisher sends; numbers grow with publish time.
+#: What each publisher sends, unless limits say otherwise; numbers grow with publish time.
 PUBLISHERS = ((1, 2, 3), (11,))
 #: Never offered to a lane: say, it expires.
 NOT_FOR_THE_LANE = frozenset({2})
-ALL = sorted(message for messages in PUBLISHERS for message in messages)
 
 
 class Publisher(NamedTuple):
@@ -38,12 +47,18 @@ class Publisher(NamedTuple):
 
 
 class Consumer(NamedTuple):
-    """Where a consumer is."""
+    """Where a consumer is; and, as the last of them, whoever recovers the dead (it consumes nothing)."""
 
     step: str = "absent"
     #: The message in its landing slot, or in its taken list: held until acked.
     held: int = 0
     leaves: int = 0
+    #: Messages in slots that are marked with the batch of a transaction …
+    slots: frozenset[int] = frozenset()
+    #: … which is committed: they are in the hay already.
+    recorded: bool = False
+    #: What it holds the lock for.
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,9 +72,11 @@ class State:
     lane: int = 0
     hay: frozenset[int] = frozenset()
     closed: bool = True
-    #: Consumer that holds the write lock in the middle of retiring the lane; -1: nobody.
+    #: Consumer that holds the write lock in the middle of a transaction; -1: nobody.
     lock: int = -1
-    publishers: tuple[Publisher, ...] = tuple(Publisher() for _ in PUBLISHERS)
+    #: What dead sessions left that has to go back, each until somebody has recovered it.
+    graves: tuple[frozenset[int], ...] = ()
+    publishers: tuple[Publisher, ...] = ()
     consumers: tuple[Consumer, ...] = ()
     kills: int = 0
     acked: tuple[int, ...] = ()
@@ -83,6 +100,11 @@ class Limits(NamedTuple):
     tick: bool = True
     #: Publishers look at the generation again after each send.
     look_again: bool = True
+    #: Recovery passes over slots whose batch was committed.
+    batches: bool = True
+    #: Publishers are killed, too.
+    publishers_die: bool = False
+    publishers: tuple[tuple[int, ...], ...] = PUBLISHERS
 
 
 Step = tuple[str, State]
@@ -96,9 +118,9 @@ def messages(content: tuple[int, ...]) -> frozenset[int]:
 def publisher_steps(state: State, limits: Limits) -> Iterator[Step]:
     """What a publisher may do next."""
     for i, me in enumerate(state.publishers):
-        if me.sent == len(PUBLISHERS[i]):
+        if me.step == "dead" or me.sent == len(limits.publishers[i]):
             continue
-        message = PUBLISHERS[i][me.sent]
+        message = limits.publishers[i][me.sent]
 
         def to(step: str, done: int = 0, /, me: Publisher = me, **changes: object) -> State:
             mine = changes.pop("generation_seen", me.generation)
@@ -142,6 +164,9 @@ def publisher_steps(state: State, limits: Limits) -> Iterator[Step]:
             content = state.content(state.lane)
             lanes = state.put(state.lane, content or (TOKEN,)) if state.lane else state.lanes
             yield f"p{i} wakes", to("look at gate", 1, lanes=lanes)
+        if limits.publishers_die and state.kills < limits.kills and me.step != "look at gate":
+            # A message that was not confirmed may be lost, or not.
+            yield f"p{i} KILLED before {me.step}", to("dead", kills=state.kills + 1)
 
 
 def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
@@ -153,10 +178,16 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
         content = state.content(state.lane)
 
         def to(step: str, held: int = me.held, leaves: int = me.leaves, /, **changes: object) -> State:
-            moved = Consumer(step, held, leaves)
+            mine = {name: changes.pop(name) for name in ("slots", "recorded", "why") if name in changes}
+            moved = me._replace(step=step, held=held, leaves=leaves, **mine)  # type: ignore[arg-type]  # noqa: B023
             consumers = (*state.consumers[:i], moved, *state.consumers[i + 1 :])  # noqa: B023
             return replace(state, consumers=consumers, **changes)  # type: ignore[arg-type]
 
+        if me.step == "recover":
+            # Only while there is something to recover, and by one at a time (``hay.sessions.seize``).
+            if state.graves and state.lock < 0:
+                yield f"c{i} recovers", to("drain", lock=i, why="recover")
+            continue
         if me.step == "absent" and free:
             generation = (state.generation | 1) + 1
             if state.lane:
@@ -178,28 +209,20 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
                 to("serve hay" if state.closed else "take"),
             )
             if me.leaves < limits.leaves and free:
-                present = [one for one in state.consumers if one.step not in ("absent", "dead")]
+                present = [one for one in state.consumers if one.step not in ("absent", "dead", "recover")]
                 if len(present) > 1:
                     yield f"c{i} leaves", to("absent", 0, me.leaves + 1)
                 else:
                     yield (
                         f"c{i} retires lane",
-                        to("drain", lock=i, closed=True, generation=state.generation | 1),
+                        to("drain", lock=i, why="retires lane", closed=True, generation=state.generation | 1),
                     )
         elif me.step == "drain":
-            yield (
-                f"c{i} drains and leaves",
-                to(
-                    "absent",
-                    0,
-                    me.leaves + 1,
-                    lock=-1,
-                    generation=state.generation + 1,
-                    hay=state.hay | messages(content),
-                    lanes=state.put(state.lane, ()),
-                    lane=0,
-                ),
-            )
+            yield from draining(state, i, me, to)
+        elif me.step == "commit":
+            yield from committing(state, i, me, to)
+        elif me.step == "tell":
+            yield from telling(state, i, me, to)
         elif me.step == "take":
             if not content:
                 yield f"c{i} lane empty", to("asleep")
@@ -211,16 +234,7 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
                     to("ack", content[0], lanes=state.put(state.lane, content[1:])),
                 )
         elif me.step == "serve hay" and free:
-            pool = state.hay | messages(content)
-            rest = pool - {min(pool)} if pool else pool
-            served = to(
-                "leave token" if rest else ("ack" if pool else "asleep"),
-                min(pool) if pool else 0,
-                lanes=state.put(state.lane, ()),
-                hay=rest,
-                closed=bool(rest),
-            )
-            yield f"c{i} serves {min(pool) if pool else 'nothing'}", served
+            yield f"c{i} serves hay", to("drain", lock=i, why="serve hay", closed=True)
         elif me.step == "leave token":
             yield f"c{i} leaves token", to("ack", lanes=state.put(state.lane, content or (TOKEN,)))
         elif me.step == "ack":
@@ -229,33 +243,68 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
             yield f"c{i} wakes", to("look at gate")
 
         if state.kills < limits.kills and me.step not in ("absent", "asleep") and state.lock in (-1, i):
-            yield f"c{i} KILLED", killed(state, i)
+            yield f"c{i} KILLED before {me.step}", killed(state, i, limits)
 
 
-def killed(state: State, i: int) -> State:
-    """A consumer dies and another session recovers it: one transaction, and the lane goes if nobody is left."""
-    back = frozenset({state.consumers[i].held} if state.consumers[i].held else ())
-    consumers = (*state.consumers[:i], Consumer("dead"), *state.consumers[i + 1 :])
-    left = any(one.step not in ("absent", "dead") for one in consumers)
+def draining(state: State, i: int, me: Consumer, to: Callable[..., State]) -> Iterator[Step]:
+    """``Moving.drain``: the lane lands slot by slot. Who recovers does so only when nobody else consumes."""
     content = state.content(state.lane)
-    hay = state.hay | back
-    lanes, lane, generation, closed = state.lanes, state.lane, state.generation, state.closed or bool(back)
-    if not left and lane:
-        hay, lanes, lane, closed = hay | messages(content), state.put(lane, ()), 0, True
-        generation = (generation | 1) + 1
-    elif back and lane and not content:
-        lanes = state.put(lane, (TOKEN,))
-    return replace(
-        state,
-        lanes=lanes,
-        lane=lane,
-        generation=generation,
-        hay=hay,
-        closed=closed,
-        lock=-1,
-        consumers=consumers,
-        kills=state.kills + 1,
-    )
+    if me.why == "recover" and any(one.step not in ("absent", "dead", "drain") for one in state.consumers[:-1]):
+        yield f"c{i} need not drain", to("commit")
+    elif me.why == "recover" and state.lane and not state.generation % 2:
+        yield f"c{i} retires the lane", to("drain", closed=True, generation=state.generation | 1)
+    elif content:
+        landed = me.slots | messages(content[:1])
+        yield f"c{i} drains {content[0]}", to("drain", slots=landed, lanes=state.put(state.lane, content[1:]))
+    else:
+        yield f"c{i} has drained", to("commit")
+
+
+def committing(state: State, i: int, me: Consumer, to: Callable[..., State]) -> Iterator[Step]:
+    """One commit: the slots are in the hay, and what else the transaction is for."""
+    pool = state.hay | me.slots
+    if me.why == "serve hay":
+        rest = pool - {min(pool)} if pool else pool
+        served = to("tell", min(pool) if pool else 0, hay=rest, recorded=True)
+        yield f"c{i} serves {min(pool) if pool else 'nothing'}", served
+    elif me.why == "retires lane":
+        yield f"c{i} commits", to("tell", 0, hay=pool, recorded=True, lane=0)
+    else:
+        grave, *others = state.graves
+        # It drained only if nobody else consumes: then the lane goes.
+        lane = state.lane if not state.generation % 2 else 0
+        closed = state.closed or bool(grave)
+        why = "wake" if grave or me.slots else "recover"
+        changed = to("tell", why=why, hay=pool | grave, graves=tuple(others), recorded=True, lane=lane, closed=closed)
+        yield f"c{i} buries {sorted(grave)}", changed
+
+
+def telling(state: State, i: int, me: Consumer, to: Callable[..., State]) -> Iterator[Step]:
+    """After the commit, still under the lock: the gate page; then the slots are cleared."""
+    none: dict[str, object] = {"slots": frozenset(), "recorded": False, "why": "", "lock": -1}
+    if me.why == "serve hay":
+        following = "leave token" if state.hay else ("ack" if me.held else "asleep")
+        yield f"c{i} tells", to(following, closed=bool(state.hay) or not state.lane, **none)
+    elif me.why == "retires lane":
+        yield f"c{i} tells, leaves", to("absent", 0, me.leaves + 1, generation=state.generation + 1, **none)
+    else:
+        content = state.content(state.lane)
+        woken = state.put(state.lane, content or (TOKEN,)) if state.lane and me.why == "wake" else state.lanes
+        generation = state.generation + (state.generation % 2 if not state.lane else 0)
+        yield f"c{i} tells, wakes", to("recover", generation=generation, lanes=woken, **none)
+
+
+def killed(state: State, i: int, limits: Limits) -> State:
+    """A consumer dies, and leaves a grave; or whoever recovers, and another one will."""
+    me = state.consumers[i]
+    back = frozenset({me.held} if me.held else ())
+    if not (me.recorded and limits.batches):
+        back |= me.slots
+    dead = Consumer("recover") if i == len(state.consumers) - 1 else Consumer("dead")
+    # A grave without messages matters, too: a consumer is gone, and the lane may be nobody's.
+    graves = tuple(sorted((*state.graves, back), key=sorted))
+    consumers = (*state.consumers[:i], dead, *state.consumers[i + 1 :])
+    return replace(state, lock=-1, consumers=consumers, graves=graves, kills=state.kills + 1)
 
 
 class Report(NamedTuple):
@@ -275,7 +324,8 @@ class Report(NamedTuple):
 
 def explore(consumers: int, limits: Limits = Limits()) -> Report:  # noqa: B008
     """Visit every state that can be reached."""
-    start = State(consumers=tuple(Consumer() for _ in range(consumers)))
+    publishers = tuple(Publisher() for _ in limits.publishers)
+    start = State(publishers=publishers, consumers=(*(Consumer() for _ in range(consumers)), Consumer("recover")))
     came_from: dict[State, tuple[State, str] | None] = {start: None}
     todo = deque([start])
     report = Report(0, [], [], [], [])
@@ -292,14 +342,18 @@ def explore(consumers: int, limits: Limits = Limits()) -> Report:  # noqa: B008
         following = [*publisher_steps(state, limits), *consumer_steps(state, limits)]
         left = state.hay.union(*(messages(content) for _, content in state.lanes))
         if not following:
-            if set(state.acked) | left != set(ALL):
+            confirmed = {one for i, me in enumerate(state.publishers) for one in limits.publishers[i][: me.sent]}
+            if confirmed - set(state.acked) - left:
                 report.lost.append(trace(state))
-            elif left and any(one.step not in ("absent", "dead") for one in state.consumers):
+            stranded = (confirmed & left) | state.hay | messages(state.content(state.lane))
+            if stranded and any(one.step not in ("absent", "dead", "recover") for one in state.consumers):
                 report.stalled.append(trace(state))
-        if not state.kills and len(set(state.acked)) != len(state.acked):
+            if left & set(state.acked):
+                report.doubled.append(trace(state))
+        if len(set(state.acked)) != len(state.acked):
             report.doubled.append(trace(state))
         if consumers == 1 and not state.kills:
-            for sent in PUBLISHERS:
+            for sent in limits.publishers:
                 seen = [message for message in state.acked if message in sent]
                 if seen != sorted(seen):
                     report.reordered.append(trace(state))
@@ -314,7 +368,7 @@ def main() -> int:
     """Explore as the command line says."""
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     capacity, kills, leaves = [*numbers, *[1, 1, 1][len(numbers) :]]
-    limits = Limits(capacity, kills, leaves, "notick" not in sys.argv)
+    limits = Limits(capacity, kills, leaves, "notick" not in sys.argv, publishers_die=True)
     failed = False
     for consumers in (1, 2):
         report = explore(consumers, limits)

@@ -6,19 +6,27 @@ import pytest
 
 from tests.model.lane_protocol import Limits, explore
 
+FEW = ((1, 2), (11,))
+ONE = ((1, 2),)
+
 
 @pytest.mark.parametrize(
     ("consumers", "limits"),
     [
-        (1, Limits(capacity=1, kills=1, leaves=1)),
-        (1, Limits(capacity=2, kills=1, leaves=1)),
-        (1, Limits(capacity=1, kills=0, leaves=2)),
-        (2, Limits(capacity=1, kills=1, leaves=0)),
+        (1, Limits(capacity=1, kills=1, leaves=0, publishers_die=True, publishers=FEW)),
+        (1, Limits(capacity=2, kills=1, leaves=1, publishers=FEW)),
+        (1, Limits(capacity=1, kills=0, leaves=2, publishers=FEW)),
+        (1, Limits(capacity=2, kills=2, leaves=1, publishers_die=True, publishers=ONE)),
+        (2, Limits(capacity=1, kills=1, leaves=0, publishers_die=True, publishers=ONE)),
+        (2, Limits(capacity=2, kills=2, leaves=0, publishers=ONE)),
     ],
     ids=str,
 )
 def test_protocol_holds(consumers: int, limits: Limits) -> None:
-    """Nothing lost, stalled, reordered or doubled in any interleaving."""
+    """Nothing lost, stalled, reordered or doubled in any interleaving.
+
+    Larger: ``python -m tests.model.lane_protocol``.
+    """
     report = explore(consumers, limits)
     assert report.states > 1000
     assert report.clean, " | ".join((report.lost + report.stalled + report.reordered + report.doubled)[0])
@@ -26,10 +34,23 @@ def test_protocol_holds(consumers: int, limits: Limits) -> None:
 
 def test_a_killed_token_taker_stalls_the_others_without_the_look_once_a_second() -> None:
     """What the look once a second is for."""
-    assert explore(2, Limits(capacity=1, kills=1, leaves=0, tick=False)).stalled
+    assert explore(2, Limits(capacity=1, kills=1, leaves=0, tick=False, publishers=ONE)).stalled
 
 
 def test_a_publisher_that_does_not_look_again_strands_messages() -> None:
     """What the lane generation is for."""
-    report = explore(1, Limits(capacity=1, kills=0, leaves=1, look_again=False))
+    report = explore(1, Limits(capacity=1, kills=0, leaves=1, look_again=False, publishers=FEW))
     assert report.lost or report.stalled
+
+
+def test_a_recovery_that_does_not_look_at_batches_doubles_messages() -> None:
+    """What the batch number in a slot and in the session's row is for."""
+    sizes = Limits(capacity=2, kills=1, leaves=0, publishers=((1, 3, 2),))
+    assert explore(2, sizes).clean
+    assert explore(2, sizes._replace(batches=False)).doubled
+
+
+def test_a_publisher_killed_between_store_and_token_stalls_others_without_the_look_once_a_second() -> None:
+    limits = Limits(capacity=1, kills=1, leaves=0, tick=False, publishers_die=True, publishers=ONE)
+    assert any("p0 KILLED before wake" in way for way in explore(1, limits).stalled)
+    assert explore(1, limits._replace(tick=True)).clean

@@ -1,0 +1,354 @@
+"""What a process does that is killed: short programs of pika, each of which goes through some of the steps.
+
+Owns: the programs, and what their stage looks like before they begin.
+Must not know: where they are killed (``points``), what must be true afterwards (``check``).
+
+Each writes a ledger (``tests.storms.ledger``) of what it sent, what was confirmed, what it was given, and what it is
+about to acknowledge.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import haypile
+from haypile import BasicProperties, URLParameters
+from haypile.broker import holdings
+from haypile.lanes.posix import PosixLane
+from haypile.lanes.sysv import SysVLane
+from tests.storms.ledger import Pen
+
+DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+QUEUES: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain": ({}, False),
+    "other": ({}, False),
+    "lasting": ({}, True),
+    "dlx": (DEAD, False),
+    "ttl": ({"x-message-ttl": 1, **DEAD}, False),
+    "dead": ({}, False),
+}
+FANNED = ("plain", "other")
+
+
+@dataclass
+class Stage:
+    """A vhost and a ledger, for one killed process."""
+
+    url: str
+    ledger: Path
+    #: Connections of the testing process that are open while the program runs.
+    companions: list[Program] = field(default_factory=list)
+
+    def connect(self) -> Any:
+        """A connection to the vhost."""
+        return haypile.BlockingConnection(URLParameters(self.url))
+
+
+class Program:
+    """A connection, and what it writes into the ledger."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self.name = name
+        self.pen = Pen(stage.ledger, name)
+        self.connection = stage.connect()
+        self.channel = self.connection.channel()
+        self.count = 0
+        self.got: list[tuple[str, str, int]] = []
+
+    def close(self) -> None:
+        """Say goodbye."""
+        if self.connection.is_open:
+            self.connection.close()
+        self.pen.close()
+
+    def declare(self) -> None:
+        """All queues, and the exchange."""
+        self.channel.exchange_declare("fan", "fanout")
+        for name, (arguments, durable) in QUEUES.items():
+            self.channel.queue_declare(name, durable=durable, arguments=arguments)
+        for name in FANNED:
+            self.channel.queue_bind(name, "fan")
+
+    def send(self, queue: str, *, size: int = 10, lasting: bool = False, expiration: str | None = None) -> None:
+        """Publish to ``queue`` (or to "fan"), and note the confirm."""
+        self.count += 1
+        message = f"{self.name}.{self.count}"
+        fan = queue == "fan"
+        body = f"{message} {'-' if fan else queue} ".encode() + b"x" * size
+        self.pen.write("S", message)
+        properties = BasicProperties(delivery_mode=2 if lasting else 1, expiration=expiration)
+        self.channel.basic_publish("fan" if fan else "", "" if fan else queue, body, properties)
+        self.pen.write("C", message, ",".join(FANNED) if fan else queue)
+
+    def note(self, queue: str, method: Any, body: bytes) -> None:
+        """Write down a delivery."""
+        message, origin, _ = body.split(b" ", 2)
+        self.pen.write("R" if method.redelivered else "D", message.decode(), queue)
+        where = origin.decode() if queue == "dead" and origin != b"-" else queue
+        self.got.append((message.decode(), where, method.delivery_tag))
+
+    def consume(self, queue: str) -> str:
+        """Begin to consume; what comes is noted and let lie."""
+        tag: str = self.channel.basic_consume(queue, lambda _, method, __, body: self.note(queue, method, body))
+        return tag
+
+    def wait_for(self, count: int) -> None:
+        """Until so many deliveries lie there."""
+        deadline = time.monotonic() + 5
+        while len(self.got) < count and time.monotonic() < deadline:
+            self.connection.process_data_events(0.01)
+
+    def ack(self, count: int, *, multiple: bool = False) -> None:
+        """Acknowledge the oldest ones."""
+        some, self.got = self.got[:count], self.got[count:]
+        for message, where, _ in some:
+            self.pen.write("A", message, where)
+        if multiple and some:
+            self.channel.basic_ack(some[-1][2], multiple=True)
+        else:
+            for _, _, tag in some:
+                self.channel.basic_ack(tag)
+
+    def refuse(self, *, requeue: bool) -> None:
+        """Give the oldest one back, or refuse it for good."""
+        self.channel.basic_nack(self.got.pop(0)[2], requeue=requeue)
+
+    def give_up(self, queue: str) -> None:
+        """Its messages are about to be deleted."""
+        for number in range(1, self.count + 1):
+            self.pen.write("A", f"{self.name}.{number}", queue)
+
+
+def open_close(stage: Stage) -> None:
+    """A vhost comes into being."""
+    program = Program(stage, "v1")
+    program.declare()
+    program.close()
+
+
+def publish(stage: Stage) -> None:
+    """Nobody consumes."""
+    program = Program(stage, "v1")
+    program.channel.confirm_delivery()
+    program.send("plain")
+    program.send("plain", size=20_000)
+    program.send("fan", size=1000)
+    program.send("lasting", lasting=True)
+    program.send("lasting")
+    program.send("dlx", expiration="1")
+    time.sleep(0.003)
+    program.send("dlx")
+    program.close()
+
+
+def publish_to_consumer(stage: Stage) -> None:
+    """Somebody consumes, and is slow: the lane runs over."""
+    program = Program(stage, "v1")
+    program.channel.confirm_delivery()
+    for size in (10, 7000, 7000, 7000, *[800] * 8):
+        program.send("plain", size=size)
+    program.send("plain", size=20_000)
+    program.send("fan")
+    program.send("lasting", lasting=True)
+    program.close()
+
+
+def publish_into_retired_lane(stage: Stage) -> None:
+    """The last consumer leaves between a publisher's look at the lane and its look again."""
+    program, leaver = Program(stage, "v1"), Program(stage, "v2")
+    program.channel.confirm_delivery()
+    tag = leaver.consume("plain")
+    program.send("plain")
+    leaver.wait_for(1)
+    kind: Any = PosixLane if stage.url.startswith("posix") else SysVLane
+    real = kind.send
+    left: list[bool] = []
+
+    def send(lane: Any, record: bytes) -> bool:
+        sent: bool = real(lane, record)
+        if record and not left:
+            left.append(True)
+            leaver.channel.basic_cancel(tag)
+        return sent
+
+    kind.send = send
+    program.send("plain")
+    program.send("plain")
+    leaver.close()
+    program.close()
+
+
+def consume(stage: Stage) -> None:
+    """By way of the hay and by way of the lane; acknowledge, give back, refuse; more than the slots hold."""
+    program = Program(stage, "v1")
+    program.channel.confirm_delivery()
+    for _ in range(3):
+        program.send("dlx")
+    program.send("lasting", lasting=True)
+    program.consume("lasting")
+    tag = program.consume("dlx")
+    program.wait_for(4)
+    program.ack(1)
+    program.refuse(requeue=True)
+    program.refuse(requeue=False)
+    program.wait_for(2)
+    program.ack(2, multiple=True)
+    for _ in range(12):
+        program.send("dlx", size=10)
+        program.connection.process_data_events(0)
+    program.wait_for(12)
+    program.ack(3)
+    program.refuse(requeue=True)
+    program.refuse(requeue=False)
+    program.wait_for(8)
+    program.channel.basic_cancel(tag)
+    program.ack(4, multiple=True)
+    program.send("dlx")
+    program.close()
+
+
+def get(stage: Stage) -> None:
+    """One by one, from a queue with a consumer that has credit for nothing more."""
+    program = Program(stage, "v1")
+    program.channel.confirm_delivery()
+    # More than slots, where lanes take as many.
+    for _ in range(4 if stage.url.startswith("posix") else holdings.SLOTS + 2):
+        program.send("plain")
+    for _ in range(3):
+        method, _, body = program.channel.basic_get("plain")
+        if method is not None:
+            program.note("plain", method, body)
+    if program.got:
+        program.ack(1)
+    if program.got:
+        program.refuse(requeue=True)
+    program.close()
+
+
+def expire(stage: Stage) -> None:
+    """Messages die, and become dead letters."""
+    program = Program(stage, "v1")
+    program.channel.confirm_delivery()
+    for _ in range(3):
+        program.send("ttl")
+    program.connection.process_data_events(0.02)
+    program.send("ttl")
+    program.close()
+
+
+def delete(stage: Stage) -> None:
+    """A queue with consumers and messages is purged, filled and deleted, and comes again."""
+    program = Program(stage, "v1")
+    program.channel.confirm_delivery()
+    program.consume("other")
+    for _ in range(3):
+        program.send("other")
+    program.give_up("other")
+    program.channel.queue_purge("other")
+    program.send("other", lasting=True)
+    program.give_up("other")
+    program.channel.queue_delete("other")
+    program.channel.queue_declare("other")
+    program.channel.queue_declare("mine", exclusive=True)
+    program.channel.basic_consume("mine", lambda *_: None, auto_ack=True)
+    program.channel.basic_publish("", "mine", b"mine")
+    program.connection.process_data_events(0)
+    program.close()
+
+
+def recover(stage: Stage) -> None:
+    """Somebody was killed before: this one puts in order what that one left."""
+    program = Program(stage, "v2")
+    program.close()
+
+
+def leave_a_mess(stage: Stage) -> None:
+    """Die with messages landed, taken, acknowledged and given back, a lane and an exclusive queue."""
+    pid = os.fork()
+    if pid:
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        return
+    try:
+        program = Program(stage, "v1")
+        program.channel.confirm_delivery()
+        program.declare()
+        for _ in range(3):
+            program.send("plain")
+        program.send("plain", size=20_000)
+        program.consume("plain")
+        program.channel.queue_declare("mine", exclusive=True)
+        program.channel.basic_consume("mine", lambda *_: None)
+        program.wait_for(4)
+        for _ in range(4):
+            program.send("plain")
+            program.connection.process_data_events(0)
+        program.wait_for(8)
+        program.ack(1)
+        program.channel.basic_publish("", "mine", b"mine")
+        program.send("plain")
+        program.send("lasting", lasting=True)
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+# -- stages -------------------------------------------------------------------------------------------
+
+
+def empty(_: Stage) -> None:
+    """Nothing is there."""
+
+
+def declared(stage: Stage) -> None:
+    """All queues are there, nobody consumes."""
+    program = Program(stage, "s")
+    program.declare()
+    program.close()
+
+
+def consumed(stage: Stage) -> None:
+    """Somebody consumes from most of them, and looks at nothing until the other one is dead."""
+    program = Program(stage, "s")
+    program.declare()
+    for queue in ("plain", "other", "lasting"):
+        program.consume(queue)
+    stage.companions.append(program)
+
+
+def busy(stage: Stage) -> None:
+    """Somebody holds one message of a queue, and may have no more."""
+    program = Program(stage, "s")
+    program.channel.confirm_delivery()
+    program.declare()
+    program.channel.basic_qos(prefetch_count=1)
+    program.consume("plain")
+    program.send("plain")
+    program.wait_for(1)
+    stage.companions.append(program)
+
+
+class Scenario(NamedTuple):
+    """One program and its stage."""
+
+    prepare: Callable[[Stage], None]
+    run: Callable[[Stage], None]
+    #: Slots of a landing.
+    slots: int = holdings.SLOTS
+
+
+SCENARIOS = {
+    "open and close": Scenario(empty, open_close),
+    "publish": Scenario(declared, publish),
+    "publish to a consumer": Scenario(consumed, publish_to_consumer),
+    "publish into a retired lane": Scenario(declared, publish_into_retired_lane),
+    "consume": Scenario(declared, consume, holdings.RESERVE + 8),
+    "get": Scenario(busy, get, holdings.RESERVE + 4),
+    "expire": Scenario(declared, expire),
+    "delete": Scenario(consumed, delete),
+    "recover": Scenario(leave_a_mess, recover),
+}
