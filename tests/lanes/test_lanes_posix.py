@@ -196,7 +196,7 @@ def test_no_room_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     assert len(asked) == 2, "a smaller queue would not help"
     assert [record.getMessage() for record in caplog.records] == [
         "no kernel queue for another AMQP queue: the number of kernel queues has reached "
-        "fs.mqueue.queues_max; it works through shared memory, more slowly"
+        "fs.mqueue.queues_max (raise it: sysctl fs.mqueue.queues_max=1024); it works through shared memory, more slowly"
     ]
 
 

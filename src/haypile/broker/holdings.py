@@ -13,13 +13,16 @@ reached. A transaction that fails unmarks its slots; batch numbers are never use
 
 from __future__ import annotations
 
+import logging
 import struct
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
 from haypile.broker.raw import record_of
-from haypile.lanes.errors import LaneGone
+from haypile.hay import room
+from haypile.hay.errors import OutOfRoom
+from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landing
 
 if TYPE_CHECKING:
@@ -30,11 +33,15 @@ if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
     from haypile.lanes.lane import Lane
 
+LOGGER = logging.getLogger("haypile")
+
 #: Slots of a landing: prefetch 100 fits, and 16 more are kept free for moving lanes.
 SLOTS = 128
 
 #: Slots kept free for moving lanes.
 RESERVE = 16
+#: Slots of a landing where there is no room for more.
+LEAST_SLOTS = 24
 
 #: A session's row: the last batch moved, then free text about the session.
 ROW = struct.Struct("<Q")
@@ -58,7 +65,14 @@ class Holdings:
     def landing(self) -> Landing:
         """The landing, made on first use (1 MiB of real memory: an idle connection needs none)."""
         if self._landing is None:
-            self._landing = Landing.create(self.session.file.landing_path(), slots=SLOTS)
+            path = self.session.file.landing_path()
+            try:
+                self._landing = Landing.create(path, slots=SLOTS)
+            except NoRoom:
+                hay = self.session.vhost.hay
+                with hay.exclusive():
+                    room.give_up(hay)
+                self._landing = Landing.create(path, slots=LEAST_SLOTS)
         return self._landing
 
     def write(self) -> Moving:
@@ -78,10 +92,13 @@ class Holdings:
             self.acked.append(taken.number)
 
     def flush_acks(self) -> None:
-        """Write down what was acknowledged."""
+        """Write down what was acknowledged; when there is no room for that, the next time."""
         if self.acked:
-            with self.write() as moving:
-                moving.write_acks()
+            try:
+                with self.write() as moving:
+                    moving.write_acks()
+            except OutOfRoom as error:
+                LOGGER.warning("%d acknowledgements wait: %s", len(self.acked), error)
 
     def spill(self) -> None:
         """Move every held message from its slot to the taken list, to free the slots."""

@@ -220,12 +220,15 @@ class Journaling:
         try:
             done = journal.flush(self.session.vhost.hay, wait=wait)
         except OutOfRoom as error:
-            LOGGER.warning("%s", error)
+            # Said once: the alarm is for all publishers of persistent messages, and this one knows already.
+            self.session.pressure.block(f"low on disk: {error}")
             self.deadline = start + RETRY
             self.session.set_timer()
             return False
         if done:
             self.deadline = 0.0
+            if not self.session.pressure.waiting:
+                self.session.pressure.unblock()
         return done
 
     def on_timer(self) -> bool:

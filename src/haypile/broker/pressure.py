@@ -1,30 +1,36 @@
-"""Holding a publisher back while a kernel queue that others drain is full.
+"""Holding a publisher back while there is no room: in a kernel queue that others drain, in the store, on the disk.
 
 Owns: the methods of a connection that wait behind such a publish, Connection.Blocked and Unblocked.
-Must not know: kernel queues.
+Must not know: kernel queues; how room is measured (``hay.room``).
 
 RabbitMQ stops reading from a connection that publishes while an alarm is on
 (https://www.rabbitmq.com/docs/connection-blocked): what comes after the publish waits with it, what is
 delivered goes on. Settlements pass, so that a program which drains the queue itself does not wait for
-itself.
+itself. A publish that was carried out in part goes on where it stopped: no queue gets it twice.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pika import spec
 from pika.spec import BasicProperties
 
+from haypile.broker.errors import LONGEST_REPLY_TEXT
+
 if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
 
-#: Seconds between two tries: at first, and at most.
-SOON, LATE = 0.0005, 0.02
-#: Tries between two turns of the session's other business.
-TURNS = 50
+LOGGER = logging.getLogger("haypile")
+
+#: Seconds between two tries: at first, and at most where a kernel queue is full, and where memory or a disk is.
+SOON, LATE, LATER = 0.0005, 0.02, 0.1
+#: Seconds between two turns of the session's other business, while something waits.
+TURN = 0.5
 
 _PASSING = frozenset(
     (
@@ -39,11 +45,41 @@ _PASSING = frozenset(
 
 
 class Congested(Exception):
-    """A publish must wait for room in ``queue``."""
+    """A publish must wait: ``reason`` says for what, in a person's words.
 
-    def __init__(self, queue: str) -> None:
-        super().__init__(queue)
-        self.queue = queue
+    ``again`` carries out what is left of it, and says whether the message was accepted; None: the method is
+    to be carried out from its beginning. ``latest``: seconds between two tries, at most.
+    """
+
+    def __init__(self, reason: str, again: Callable[[], Any] | None = None, latest: float = LATER) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.again = again
+        self.latest = latest
+        self.after: Callable[[Any], None] | None = None
+
+    def then(self, after: Callable[[Any], None] | None) -> Congested:
+        """Have ``after`` called with what ``again`` returns."""
+        if after is not None:
+            self.after = after
+        return self
+
+
+class Rest:
+    """What is left of a publish: stands where its method stood."""
+
+    def __init__(self, again: Callable[[], Any], after: Callable[[Any], None] | None) -> None:
+        self.again = again
+        self.after = after
+
+    def go_on(self) -> None:
+        """Carry it out. Raises ``Congested`` when it has to wait again."""
+        try:
+            accepted = self.again()
+        except Congested as error:
+            raise error.then(self.after) from None
+        if self.after is not None:
+            self.after(accepted)
 
 
 class Pressure:
@@ -55,8 +91,10 @@ class Pressure:
         self.foreign = False
         self.waiting: deque[tuple[int, Any, BasicProperties | None, bytes]] = deque()
         self.pause = SOON
+        self.latest = LATER
         self.blocked = False
-        self.turns = 0
+        #: When the session last did its other business, seconds of the loop's clock.
+        self.business = 0.0
 
     def send(
         self, handles: tuple[QueueHandle, ...], properties: BasicProperties | None, body: bytes
@@ -71,7 +109,7 @@ class Pressure:
         for handle in handles:
             if handle.foreign:
                 if not handle.send(properties, body, patience):
-                    raise Congested(handle.queue.name)
+                    raise Congested(f"kernel queue of '{handle.queue.name}' is full", latest=LATE)
             else:
                 alone = False
         return alone
@@ -84,12 +122,34 @@ class Pressure:
 
     def begin(self, error: Congested, item: tuple[int, Any, BasicProperties | None, bytes]) -> None:
         """A publish has to wait."""
+        if error.again is not None:
+            channel, _, properties, body = item
+            item = channel, Rest(error.again, error.after), properties, body
         self.waiting.appendleft(item)
+        self.latest = error.latest
         if not self.blocked:
-            self.blocked = True
             self.pause = SOON
-            self.session.outbox.method(0, spec.Connection.Blocked(f"kernel queue of '{error.queue}' is full"))
+        self.block(error.reason)
         self.session.set_timer()
+
+    def block(self, reason: str) -> None:
+        """Tell the client that publishing has to wait."""
+        if self.blocked:
+            return
+        self.blocked = True
+        if self.latest == LATER:
+            # Somebody must do something about it.
+            LOGGER.warning("connection blocked: %s", reason)
+        encoded = reason.encode(errors="replace")[:LONGEST_REPLY_TEXT]
+        self.session.outbox.method(0, spec.Connection.Blocked(encoded.decode(errors="ignore")))
+
+    def unblock(self) -> None:
+        """There is room again."""
+        if self.blocked:
+            self.blocked = False
+            if self.latest == LATER:
+                LOGGER.info("connection unblocked")
+            self.session.outbox.method(0, spec.Connection.Unblocked())
 
     def hold(self, channel: int, method: Any, properties: BasicProperties | None, body: bytes) -> bool:
         """Whether a method has to wait behind a publish."""
@@ -103,8 +163,9 @@ class Pressure:
         if not self.waiting:
             return False
         self.retry()
-        self.turns += 1
-        if not self.waiting or not self.turns % TURNS:
+        now = self.session.vhost.clock.monotonic()
+        if not self.waiting or now >= self.business + TURN:
+            self.business = now
             return False
         self.session.set_timer()
         return True
@@ -117,10 +178,12 @@ class Pressure:
             item = self.waiting.popleft()
             if not session.carry_out(*item):
                 break
+            if self.latest == LATER:
+                # The alarm is over: should the next one have to wait, that is another one.
+                self.unblock()
         if not self.waiting:
-            self.blocked = False
-            session.outbox.method(0, spec.Connection.Unblocked())
+            self.unblock()
         elif len(self.waiting) == before:
-            self.pause = min(self.pause * 2, LATE)
+            self.pause = min(self.pause * 2, self.latest)
         else:
             self.pause = SOON

@@ -10,6 +10,7 @@ before it commits; sleepers are woken afterwards.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from pika.spec import BasicProperties
@@ -17,8 +18,10 @@ from pika.spec import BasicProperties
 from haypile.broker import aside, message
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.message import HEADER, PERSISTENT
+from haypile.broker.pressure import Congested
 from haypile.broker.properties import copied_to
-from haypile.hay.gates import VERSION
+from haypile.hay.errors import OutOfRoom
+from haypile.hay.gates import DISK_ALARM, VERSION
 
 if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
@@ -99,7 +102,7 @@ class Publisher:
     ) -> bool:
         """Put one message into the queues of ``handles``; False when one refused it.
 
-        Raises ``hay.errors.OutOfRoom`` when there is no room for it: then no queue has it.
+        Raises ``pressure.Congested`` when there is no room for it: what is left to do goes with it.
         """
         session = self.session
         now = self.clock()
@@ -124,6 +127,10 @@ class Publisher:
         if flags & self.journals:
             # They go by way of the hay, where the journal finds them.
             journaled = [handle for handle in handles if handle.durable]
+            if journaled and self.words[DISK_ALARM]:
+                reason = f"low on disk: the journal of vhost '{session.vhost.name}' has no room left"
+                again = functools.partial(self.publish, handles, prefix, properties, encoded, body)
+                raise Congested(reason, again)
             handles = tuple([handle for handle in handles if not handle.durable])
         if expiration is None:
             rest: list[QueueHandle] = []
@@ -160,6 +167,7 @@ class Publisher:
         priority = (properties.priority or 0) if properties is not None else 0
         flags = PERSISTENT if properties is not None and properties.delivery_mode == 2 else 0
         record = message.encode(session.nonce, self.now(), session.id, prefix, encoded, body, priority, flags)
+        session.vhost.hay.admit(len(record))
         with session.vhost.hay.write() as txn:
             self.topology.sync(txn)
             arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
@@ -176,7 +184,20 @@ class Publisher:
         return True
 
     def store(self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None) -> bool:
-        """Put ``record`` into the hay for each of ``handles`` and wake their consumers."""
+        """Put ``record`` into the hay for each of ``handles`` and wake their consumers.
+
+        Raises ``pressure.Congested`` when there is no room for it: then none of them has it.
+        """
+        try:
+            self.session.vhost.hay.admit(len(record))
+            return self._store(handles, record, now, priority, expiration)
+        except OutOfRoom as error:
+            again = functools.partial(self.store, handles, record, now, priority, expiration)
+            raise Congested(str(error), again) from None
+
+    def _store(
+        self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None
+    ) -> bool:
         session = self.session
         with session.vhost.hay.write() as txn:
             self.topology.sync(txn)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from pika.spec import BasicProperties
 
-from haypile.broker import handlers, lifecycle, recovery, ruling, timeouts
+from haypile.broker import handlers, lifecycle, recovery, ruling, scarcity, timeouts
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -31,11 +31,12 @@ from haypile.broker.handle import make_handle
 from haypile.broker.holdings import ROW, Holdings, Moving
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Outbox, VhostTarget
-from haypile.broker.pressure import Congested, Pressure
+from haypile.broker.pressure import Congested, Pressure, Rest
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import NOTHING, QueueHandle
 from haypile.broker.source import Source
 from haypile.broker.vhost import Vhost
+from haypile.hay.errors import OutOfRoom
 from haypile.hay.sessions import SessionFile, dead_sessions, ring
 
 LOGGER = logging.getLogger("haypile")
@@ -135,7 +136,15 @@ class Session:
         The one place where an error becomes a Close.
         """
         try:
-            handlers.dispatch(self, channel, method, properties, body)
+            if method.__class__ is Rest:
+                method.go_on()
+            else:
+                try:
+                    handlers.dispatch(self, channel, method, properties, body)
+                except OutOfRoom:
+                    if method.__class__ not in scarcity.REPEATABLE:
+                        raise
+                    handlers.dispatch(self, channel, method, properties, body)
         except Congested as error:
             self.pressure.begin(error, (channel, method, properties, body))
             return False

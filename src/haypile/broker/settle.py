@@ -17,6 +17,7 @@ from haypile.broker import message
 from haypile.broker.deadletter import DELIVERY_LIMIT, REJECTED
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.source import REDELIVERED
+from haypile.hay.errors import OutOfRoom
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Unacked
@@ -77,6 +78,14 @@ def requeue(session: Session, messages: Iterable[Unacked], *, count: bool = True
     messages = list(messages)
     if not messages:
         return
+    try:
+        _requeue(session, messages, count)
+    except OutOfRoom:
+        # What was kept back for such a case has been given up: there may be room now.
+        _requeue(session, messages, count)
+
+
+def _requeue(session: Session, messages: list[Unacked], count: bool) -> None:
     with session.holdings.write() as moving:
         arrivals = Arrivals(session, moving.txn)
         put_back(session, moving, arrivals, messages, count)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pika.compat import long
 from pika.spec import BasicProperties
 
-from haypile.broker import message
+from haypile.broker import message, scarcity
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import RESERVE
@@ -144,7 +144,7 @@ class Source:
             budget = 1
             if count == 1 and words[base + CONSUMERS] <= 1:
                 budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
-            taken = self.take(budget, consumer.no_ack)
+            taken = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
                 if self.idle:
                     return

@@ -20,6 +20,7 @@ from haypile.broker.rows import is_durable
 from haypile.broker.topology import Topology
 from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
+from haypile.hay.errors import OutOfRoom
 from haypile.hay.journal import Journal
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
@@ -98,7 +99,11 @@ class Vhost:
         """A new lane, sized by what room the vhost's other lanes leave. Under the write lock."""
         known = [queue.lane for queue in self.topology.by_id.values() if queue.lane is not None]
         room = self.lanes.room((lane.maxmsg, lane.msgsize) for lane in known)
-        return self.lanes.create(prefix, room, self.announced.announce)
+        try:
+            return self.lanes.create(prefix, room, self.announced.announce)
+        except OutOfRoom as error:
+            LOGGER.warning("no kernel queue for another AMQP queue: %s; its messages go through the store", error)
+            return None
 
     def unlink_lane(self, name: str) -> None:
         """Remove the lane called ``name``, of which no row tells any more."""

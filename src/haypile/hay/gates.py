@@ -41,6 +41,9 @@ PENDING, FLUSHING, FLUSHED = 6, 7, 8
 #: Where the journal's log goes on (``journal``); epoch 0: look for it.
 LOG_EPOCH, LOG_AT, LOG_COUNT = 9, 10, 11
 
+#: Not 0 while the journal finds no room on its disk.
+DISK_ALARM = 12
+
 #: FLUSHING of a page that does not know: whatever is pending may have been read by a flush.
 UNKNOWN = (1 << 64) - 1
 

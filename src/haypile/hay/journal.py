@@ -45,7 +45,7 @@ from haypile.hay.base import Base, Contents, Operation, decode, encode, sync_dir
 from haypile.hay.copying import LARGE, Copy, in_parts
 from haypile.hay.environment import means_no_room
 from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory
-from haypile.hay.gates import FLUSHED, FLUSHING, LOG_AT, LOG_COUNT, LOG_EPOCH, PENDING
+from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
 from haypile.hay.places import make_private
@@ -112,6 +112,10 @@ class Journal:
             try:
                 if words[FLUSHED] < goal:
                     self._flush(hay)
+                words[DISK_ALARM] = 0
+            except OutOfRoom:
+                words[DISK_ALARM] = 1
+                raise
             finally:
                 self._drop_lock()
         finally:

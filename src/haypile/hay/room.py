@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 RESERVE = 1 << 19
 #: The alarm is on below this share of the file system, but at most this many bytes (RabbitMQ's
 #: disk_free_limit default is 50 MB); it goes off at twice as much.
-LOW_SHARE = 16
+LOW_SHARE = 8
 LOW_MOST = 50_000_000
 #: Publishers of one process ask anew after they used this share of what there was.
 BUDGET_SHARE = 8
+#: What a person can do about it.
+REMEDY = "consume messages, free or enlarge that file system (containers: --shm-size), or set HAYPILE_DIR to another"
 #: Bytes that a message takes in the store besides its record, about.
 MESSAGE_COST = 128
 
@@ -88,15 +90,15 @@ def low_mark(hay: Hay) -> int:
     return min(state.f_blocks * state.f_frsize // LOW_SHARE, LOW_MOST)
 
 
-def budget(hay: Hay) -> int:
-    """Bytes that this process may publish before it asks again.
+def budget(hay: Hay, size: int = 0) -> int:
+    """Bytes that this process may publish before it asks again; ``size``: what it is about to.
 
     Raises ``OutOfRoom``, and sets the alarm, when there is too little left.
     """
     free, low = left(hay), low_mark(hay)
-    if free < low:
+    if (hay.gates.alarm and look(hay)) or free - size < low:
         hay.gates.alarm = 1
-        raise OutOfRoom(f"only {free} bytes are left in {hay.directory}")
+        raise OutOfRoom(f"low on memory: only {free} bytes are left in {hay.directory}; {REMEDY}")
     return (free - low) // BUDGET_SHARE
 
 

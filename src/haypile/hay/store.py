@@ -286,8 +286,8 @@ class Hay:
         only moves messages (requeues, recovers, drains a lane) does not ask.
         """
         self._budget -= size + room.MESSAGE_COST
-        if self._budget < 0:
-            self._budget = room.budget(self)
+        if self._budget < 0 or self.gates.alarm:
+            self._budget = room.budget(self, size)
 
     # -- for the other modules of this package --------------------------------------------------
 
@@ -362,7 +362,7 @@ class Hay:
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
             room.give_up(self)
-            raise OutOfRoom(f"no room left in {self.directory}: {error}") from error
+            raise OutOfRoom(f"low on memory: no room left in {self.directory} ({error}); {room.REMEDY}") from error
 
     # -- fork ---------------------------------------------------------------------------------
 

@@ -33,9 +33,12 @@ class Refusal(enum.Enum):
     """Why the kernel made no queue."""
 
     #: RLIMIT_MSGQUEUE is used up, or the process has too many descriptors (EMFILE).
-    BUDGET = "the user's kernel queues have used up RLIMIT_MSGQUEUE, or this process its descriptors"
+    BUDGET = (
+        "the user's kernel queues have used up RLIMIT_MSGQUEUE (raise it: ulimit -q, LimitMSGQUEUE= of systemd, "
+        "docker run --ulimit msgqueue=-1), or this process its descriptors (ulimit -n)"
+    )
     #: fs.mqueue.queues_max is reached (ENOSPC).
-    QUEUES = "the number of kernel queues has reached fs.mqueue.queues_max"
+    QUEUES = "the number of kernel queues has reached fs.mqueue.queues_max (raise it: sysctl fs.mqueue.queues_max=1024)"
     #: fs.mqueue.msg_max or msgsize_max is smaller than what was asked (EINVAL).
     SIZE = "fs.mqueue.msg_max or fs.mqueue.msgsize_max is too small"
     #: No POSIX message queues here at all, or not for us (ENOSYS, EACCES).

@@ -232,8 +232,8 @@ class SysVLanes:
             if not self._warned:
                 self._warned = True
                 LOGGER.warning(
-                    "no kernel queue for another AMQP queue: %s (kernel.msgmni); it works through shared "
-                    "memory, more slowly",
+                    "no kernel queue for another AMQP queue: %s (raise it: sysctl kernel.msgmni=32000); it works "
+                    "through shared memory, more slowly",
                     error,
                 )
             return None

@@ -20,6 +20,8 @@ from haypile.broker.errors import PreconditionFailed
 from haypile.broker.handlers import publish
 from haypile.broker.handlers.basic import carry_out
 from haypile.broker.handlers.registry import handles
+from haypile.broker.pressure import Congested
+from haypile.hay.errors import OutOfRoom
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -49,6 +51,10 @@ def tx_commit(session: Session, channel: Channel, method: spec.Tx.Commit) -> spe
     """Publishes first, then settlements, in the order they were made; the answer when all is safe."""
     if channel.mode is not Mode.TX:
         raise PreconditionFailed(texts.NOT_TRANSACTIONAL)
+    try:
+        session.vhost.hay.admit(sum(len(prepared.body) + len(prepared.encoded) for prepared in channel.tx_publishes))
+    except OutOfRoom as error:
+        raise Congested(str(error)) from None
     publishes, channel.tx_publishes = channel.tx_publishes, []
     settled, channel.tx_settled = channel.tx_settled, []
     for prepared in publishes:

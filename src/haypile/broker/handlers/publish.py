@@ -6,6 +6,8 @@ Must not know: lanes, the store (``publisher``).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika import spec
@@ -17,8 +19,10 @@ from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import NotImplementedByBroker, PreconditionFailed
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CONTENT
+from haypile.broker.pressure import Congested
 from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
+from haypile.hay.errors import OutOfRoom
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -79,7 +83,10 @@ def basic_publish(
         if sent:
             accepted = pressure.was_sent(handles)
         else:
-            accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
+            try:
+                accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
+            except Congested as error:
+                raise error.then(later(session, channel, tag)) from None
         if mode is Mode.CONFIRM:
             confirm(session, channel, tag, accepted)
         return
@@ -91,11 +98,18 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
     method = prepared.method
     accepted = True
     if prepared.kept is not None:
-        session.publisher.keep(prepared.kept, prepared.prefix, prepared.properties, prepared.encoded, prepared.body)
+        try:
+            session.publisher.keep(prepared.kept, prepared.prefix, prepared.properties, prepared.encoded, prepared.body)
+        except OutOfRoom as error:
+            raise Congested(str(error), functools.partial(deliver, session, channel, prepared)) from None
+        prepared = prepared._replace(kept=None)
     if prepared.handles:
-        accepted = session.publisher.publish(
-            prepared.handles, prepared.prefix, prepared.properties, prepared.encoded, prepared.body
-        )
+        try:
+            accepted = session.publisher.publish(
+                prepared.handles, prepared.prefix, prepared.properties, prepared.encoded, prepared.body
+            )
+        except Congested as error:
+            raise error.then(later(session, channel, prepared.tag)) from None
     elif method.mandatory:
         session.outbox.content(
             channel.number,
@@ -105,6 +119,13 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
         )
     if channel.mode is Mode.CONFIRM:
         confirm(session, channel, prepared.tag, accepted)
+
+
+def later(session: Session, channel: Channel, tag: int) -> Callable[[bool], None] | None:
+    """What is to be done when a publish that has to wait was stored."""
+    if channel.mode is not Mode.CONFIRM:
+        return None
+    return functools.partial(confirm, session, channel, tag)
 
 
 def confirm(session: Session, channel: Channel, tag: int, accepted: bool) -> None:
