@@ -138,7 +138,7 @@ class Arrivals:
     def overflows(self, handle: QueueHandle, more: int, weight: int) -> bool:
         """Whether the queue with ``more`` messages of ``weight`` bytes would be too long."""
         rules = handle.rules
-        if rules.max_length is None and rules.max_length_bytes is None:
+        if (rules.max_length is None and rules.max_length_bytes is None) or handle.pushes:
             return False
         ready, size = self.txn.count(handle.id)
         return (rules.max_length is not None and ready + more > rules.max_length) or (
@@ -147,7 +147,7 @@ class Arrivals:
 
     def trim(self, handle: QueueHandle) -> None:
         """Drop from the head what is too much."""
-        if handle.rules.overflow == "drop-head" and not handle.pushes:
+        if handle.rules.overflow == "drop-head":
             while self.overflows(handle, 0, 0) and self.drop_head(handle, deadletter.MAXLEN):
                 pass
 
