@@ -69,3 +69,15 @@ def test_expire_takes_what_is_over_and_no_more(hay: Hay) -> None:
         assert txn.expire(8, 9, 10) == 1, "and the end of the store is reached"
         assert txn.expire(7, 99, 10) == 0, "not the one without a time"
         assert txn.expire(9, 99, 10) == 0
+
+
+def test_a_program_that_only_asks_sees_what_is_due(channel: BlockingChannel) -> None:
+    arguments = {"x-message-ttl": 30, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+    channel.queue_declare("wait", arguments=arguments)
+    channel.queue_declare("q")
+    channel.basic_publish("", "wait", b"x")
+    deadline = time.monotonic() + 3
+    while (found := channel.basic_get("q", auto_ack=True)[2]) is None:  # no turn of the loop between these
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert found == b"x"

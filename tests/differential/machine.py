@@ -79,10 +79,10 @@ class Differential(RuleBasedStateMachine):
     )
     def begin(self, arguments: tuple[Any, ...], kinds: tuple[str, ...], bindings: list[tuple[str, str, str]]) -> None:
         """Something to work with, so that not all is refused."""
-        steps = []
         for queue, given in zip(("q1", "q2"), arguments, strict=True):
             self._declaring(queue, given)
-            steps.append(ops.Call("queue_declare", {"queue": queue, "arguments": given}))
+            self.both((0, 0), ops.Call("queue_declare", {"queue": queue, "arguments": given}).do)
+        steps = []
         for exchange, kind in zip(("e1", "e2"), kinds, strict=True):
             steps.append(ops.Call("exchange_declare", {"exchange": exchange, "exchange_type": kind}))
         for queue, exchange, key in bindings:

@@ -77,17 +77,32 @@ def _record(headers: dict[str, Any], event: dict[str, Any]) -> None:
         headers["x-death"] = [event]
         return
     others = []
-    for death in deaths:
-        if isinstance(death, dict) and (death.get("queue"), death.get("reason")) == (
-            event["queue"],
-            event["reason"],
-        ):
+    for death in _grouped(deaths):
+        if _key(death) == (event["queue"], event["reason"]):
             # The first such event keeps its time and keys; only its count grows.
             event = {**death, "count": long(int(death.get("count") or 0) + 1)}
         else:
             others.append(death)
     # From the second event on RabbitMQ keeps the fields of the newest one sorted.
     headers["x-death"] = [dict(sorted(event.items())), *others]
+
+
+def _key(death: Any) -> tuple[Any, Any] | None:
+    return (death.get("queue"), death.get("reason")) if isinstance(death, dict) else None
+
+
+def _grouped(deaths: list[Any]) -> list[Any]:
+    """One entry for each queue and reason, in reverse order (rabbit_dead_letter:group_by_queue_and_reason)."""
+    if len(deaths) < 2:
+        return deaths
+    keys = [_key(death) for death in deaths]
+    found: list[Any] = []
+    for at, (key, death) in enumerate(zip(keys, deaths, strict=True)):
+        if key is None:
+            found.insert(0, death)
+        elif key not in keys[:at]:
+            found.insert(0, death if "count" in death else {"count": long(keys.count(key)), **death})
+    return found
 
 
 def is_cycle(queue: str, headers: dict[str, Any] | None) -> bool:

@@ -102,6 +102,13 @@ class Due:
             session.notify(context)
             session.wake_all(arrivals)
 
+    def catch_up(self) -> None:
+        """Do what is late, before an answer could tell: a program that only asks turns no loop."""
+        clock = self.session.vhost.clock
+        due = self.gates.due
+        if (due and due <= clock.now()) or self.session.timer_at <= clock.monotonic():
+            self.session.on_timer()
+
     def expire_queue(self, txn: WriteTxn, handle: QueueHandle, context: Context, now: int) -> None:
         """Delete a queue that nobody has used for its x-expires."""
         if handle.rules.expires is None:

@@ -87,6 +87,8 @@ class Session:
         self.watched: dict[int, Source] = {}
         #: What was due next in the vhost when the timer was set.
         self.timed_for = 0
+        #: When the timer is to come, monotonic seconds.
+        self.timer_at = 0.0
         self.closing = False
         self.closed = False
         ruling.listen(self)
@@ -198,7 +200,8 @@ class Session:
             wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), wait)
         flush = self.journaling.next_time()
         when = vhost.clock.monotonic() + wait
-        self.outbox.call_at(min(when, flush) if flush else when)
+        self.timer_at = min(when, flush) if flush else when
+        self.outbox.call_at(self.timer_at)
 
     def deadline_moved(self, when: int) -> None:
         """Something is due earlier than anybody thought: who sleeps beyond it must know."""

@@ -33,6 +33,8 @@ CHANNEL: dict[type, Handler] = {}
 CONTENT: dict[type, ContentHandler] = {}
 #: Methods of channel 0.
 CONNECTION: dict[type, ConnectionHandler] = {}
+#: Methods whose reply tells what there is.
+ASKING = frozenset((spec.Basic.Get, spec.Queue.Declare, spec.Queue.Purge, spec.Queue.Delete))
 
 
 def handles(method: type) -> Callable[[Handler], Handler]:
@@ -63,6 +65,8 @@ def dispatch(
             raise ChannelError(texts.WRONG_STATE)
         on_connection(session, method)
         return
+    if kind in ASKING:
+        session.due.catch_up()
     channel = session.channels.get(number)
     if channel is None:
         if kind is spec.Channel.Open:
