@@ -19,7 +19,7 @@ if sys.argv[1:]:
 def poll(queue):
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        method, properties, body = channel.basic_get(queue, auto_ack=True)
+        method, _, body = channel.basic_get(queue, auto_ack=True)
         if method is not None:
             return body, method.redelivered
         time.sleep(0.01)
