@@ -34,7 +34,17 @@ CONTENT: dict[type, ContentHandler] = {}
 #: Methods of channel 0.
 CONNECTION: dict[type, ConnectionHandler] = {}
 #: Methods whose reply tells what there is.
-ASKING = frozenset((spec.Basic.Get, spec.Queue.Declare, spec.Queue.Purge, spec.Queue.Delete))
+ASKING = frozenset(
+    (
+        spec.Basic.Get,
+        spec.Basic.Consume,
+        spec.Queue.Declare,
+        spec.Queue.Bind,
+        spec.Queue.Purge,
+        spec.Queue.Delete,
+        spec.Exchange.Delete,
+    )
+)
 
 
 def handles(method: type) -> Callable[[Handler], Handler]:
