@@ -22,6 +22,10 @@ MESSAGE_COST = 96
 #: last carries no records, it only wakes sleepers.
 SIZES = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1, 16))
 
+#: How often a sender looks at a full lane, others running in between, before it sleeps: to be woken takes
+#: longer than a consumer that runs takes to make room.
+YIELDS = 16
+
 _PROC = Path("/proc/sys/fs/mqueue")
 
 

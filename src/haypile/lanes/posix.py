@@ -26,7 +26,7 @@ from typing import Any
 import posix_ipc
 
 from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
-from haypile.lanes.limits import LaneRoom
+from haypile.lanes.limits import YIELDS, LaneRoom
 
 LOGGER = logging.getLogger("haypile")
 
@@ -51,7 +51,7 @@ mq_receive = _find_mq_receive()
 class PosixLane:
     """A handle of one POSIX message queue. See ``lane.Lane``."""
 
-    __slots__ = ("_mqd", "_queue", "_receive", "_send", "_size", "fd", "maxmsg", "msgsize", "name")
+    __slots__ = ("_mqd", "_queue", "_receive", "_room", "_send", "_size", "fd", "maxmsg", "msgsize", "name")
 
     lead = 0
 
@@ -66,6 +66,8 @@ class PosixLane:
         self.msgsize: int = queue.max_message_size
         self._mqd = c_int(self.fd)
         self._size = c_size_t(self.msgsize)
+        #: Polls for room; made when the lane was full for the first time.
+        self._room: select.poll | None = None
 
     def send(self, record: bytes) -> bool:
         """See ``Lane.send``."""
@@ -86,11 +88,15 @@ class PosixLane:
 
     def send_wait(self, record: bytes, seconds: float) -> bool:
         """See ``Lane.send_wait``."""
-        if self.send(record):
-            return True
+        for _ in range(YIELDS):
+            if self.send(record):
+                return True
+            os.sched_yield()
         deadline = time.monotonic() + seconds
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
+        poll = self._room
+        if poll is None:
+            poll = self._room = select.poll()
+            poll.register(self.fd, select.POLLOUT)
         while (left := deadline - time.monotonic()) > 0:
             poll.poll(left * 1000)
             if self.send(record):
@@ -140,6 +146,7 @@ class PosixLane:
         if self.fd >= 0:
             # Prebuilt arguments must not name a descriptor that something else may get.
             self._mqd = c_int(-1)
+            self._room = None
             self.fd = -1
             self._queue.close()
 

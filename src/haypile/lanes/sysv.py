@@ -30,7 +30,7 @@ from typing import Any
 import sysv_ipc
 
 from haypile.lanes.errors import LaneGone, TooBig
-from haypile.lanes.limits import LaneRoom
+from haypile.lanes.limits import YIELDS, LaneRoom
 
 LOGGER = logging.getLogger("haypile")
 
@@ -94,8 +94,10 @@ class SysVLane:
 
     def send_wait(self, record: bytes, seconds: float) -> bool:
         """See ``Lane.send_wait``. Looks again and again: msgsnd knows no time limit."""
-        if self.send(record):
-            return True
+        for _ in range(YIELDS):
+            if self.send(record):
+                return True
+            os.sched_yield()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             time.sleep(_NAP)

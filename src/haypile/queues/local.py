@@ -20,6 +20,7 @@ import haypile.queues.serial as serial
 from haypile.broker.ports import VhostTarget
 from haypile.queues.place import LATE, SOON
 from haypile.queues.port import Ports
+from haypile.queues.quiet import Here
 
 _Self = TypeVar("_Self", bound="LocalQueue")
 
@@ -87,7 +88,7 @@ class LocalQueue:
 
     def _open(self) -> Ports:
         ports = self._ports
-        if ports.pid != os.getpid():
+        if ports.pid != Here.pid:
             ports.refresh()
         if ports.closed:
             raise ValueError(f"{type(self).__name__} {self.name!r} is closed")
@@ -137,11 +138,22 @@ class LocalQueue:
     def get_bytes(self, block: bool = True, timeout: float | None = None) -> bytes:
         """``get`` without a serialiser."""
         ports = self._open()
+        if ports.getting.acquire(False):
+            try:
+                body = ports.quick()
+            finally:
+                ports.getting.release()
+            if body is not None:
+                return body
         deadline = None if timeout is None or not block else time.monotonic() + timeout
         if not ports.getting.acquire(block, -1 if deadline is None or timeout is None else max(timeout, 0)):
             raise Empty
         try:
             port = ports.getter()
+            if block:
+                body = port.hover()
+                if body is not None:
+                    return body
             while (body := port.take()) is None:
                 if not block:
                     raise Empty

@@ -16,7 +16,7 @@ from haypile import targets
 from haypile.broker.declare import queue as queues
 from haypile.broker.errors import AMQPError
 from haypile.broker.ports import VhostTarget
-from haypile.queues.port import open_session
+from haypile.queues.quiet import open_session
 
 #: Seconds between two tries to put into a full queue: at first, and at most.
 SOON, LATE = 0.0002, 0.005

@@ -12,91 +12,34 @@ from __future__ import annotations
 
 import atexit
 import os
-import select
 import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from haypile.broker import consuming
 from haypile.broker.channel import Channel, Unacked
 from haypile.broker.message import HEADER, HEADER_SIZE, encode_prefix
 from haypile.broker.ports import VhostTarget
 from haypile.broker.queue import QueueHandle
-from haypile.broker.session import Session
 from haypile.broker.settle import ack
+from haypile.hay.gates import GENERATION
 from haypile.hay.sessions import settled
+from haypile.lanes.errors import LaneGone
+from haypile.queues.quiet import PATIENCE, Here, open_session
 
 if TYPE_CHECKING:
     from haypile.broker.entities import Queue
     from haypile.broker.source import Source, Taken
     from haypile.hay.reading import ReadTxn
 
-#: Seconds a full lane is waited for before an item takes the detour through the store.
-PATIENCE = 0.05
 #: Items taken from the store at once by a process that gets alone.
 BATCH = 64
 #: A wait for the gate to open: so many naps of so many seconds; in vain, none for so many items.
 WAITS, NAP, IN_VAIN = 20, 0.00005, 64
-
-
-class QuietSession(Session):
-    """A session whose consumers are asked, and never called."""
-
-    def look_around(self) -> None:
-        """See ``Session``: whoever gets looks by itself."""
-        self.vhost.topology.sync()
-        for source in self.sources.values():
-            source.stir()
-
-    def pump(self) -> None:
-        """See ``Session``."""
-
-    def before_sleep(self) -> None:
-        """See ``Session``."""
-
-
-class Poller:
-    """The session's outbox: descriptors to wait for, and when to look at the clock."""
-
-    def __init__(self) -> None:
-        self.poll = select.epoll()
-        self.deadline: float | None = None
-
-    def method(self, channel: int, method: Any) -> None:
-        """See ``Outbox``: nobody sends methods here that are answered."""
-
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
-        """See ``Outbox``: nothing is delivered, items are fetched."""
-
-    def watch(self, fd: int) -> None:
-        """See ``Outbox``."""
-        self.poll.register(fd, select.EPOLLIN)
-
-    def unwatch(self, fd: int) -> None:
-        """See ``Outbox``."""
-        self.poll.unregister(fd)
-
-    def call_at(self, deadline: float | None) -> None:
-        """See ``Outbox``."""
-        self.deadline = deadline
-
-    def soon(self) -> None:
-        """See ``Outbox``."""
-
-
-def open_session(target: VhostTarget, name: str) -> tuple[QuietSession, Poller]:
-    """A session of this process. Raises the errors of ``Session.open``."""
-    poller = Poller()
-    try:
-        info = {"pid": os.getpid(), "queue": name}
-        session = QuietSession.open(target, poller, patience=PATIENCE, info=info)
-    except BaseException:
-        poller.poll.close()
-        raise
-    assert isinstance(session, QuietSession)
-    return session, poller
+#: Looks at an empty lane before sleep, others running in between; and the most sleeps without one after looks in vain.
+HOVERS, HOVERED_IN_VAIN = 16, 64
 
 
 class Port:
@@ -124,13 +67,17 @@ class Port:
             self.session.close()
             self.poller.poll.close()
             raise
+        self.nonce = self.session.nonce
         self.pid = os.getpid()
         self.holds = holds
         self.puts_to_go = 0
         self.in_vain = IN_VAIN
+        self.hovers_to_skip = self.hovered_in_vain = 0
         #: Items taken from the store and not handed out yet.
         self.hand: deque[Taken] = deque()
         self.asked_for_fd = False
+        #: Taking an item is more than taking it from the lane.
+        self.careful = holds
         self._all.add(self)
 
     def _consume(self, name: str) -> Source:
@@ -145,16 +92,24 @@ class Port:
 
     def put(self, body: bytes) -> bool:
         """Put ``body``; False when the queue is full."""
-        session = self.session
-        session.vhost.topology.sync()
+        session, handle, prefix = self.session, self.handle, self.prefix
+        publisher = session.publisher
+        publisher.topology.sync()
         if self.queue.deleted:
             raise ValueError(f"queue {self.queue.name!r} was deleted")
-        handle = self.handle
-        if handle.words[handle.base] and handle.has_consumers():
+        words, base = handle.words, handle.base
+        if words[base] and handle.has_consumers():
             lane = handle.current_lane()
-            if lane is not None and len(body) + 2 * HEADER_SIZE + len(self.prefix) <= lane.msgsize:
+            if lane is not None and len(body) + 2 * HEADER_SIZE + len(prefix) <= lane.msgsize:
                 self._wait_for_gate()
-        return session.publisher.publish((handle,), self.prefix, None, b"", body)
+        # As ``Publisher.publish`` does for one queue and no properties.
+        now = publisher.now()
+        record = b"".join((HEADER.pack(session.nonce, now, session.id, len(body), 0, len(prefix), 0, 0), prefix, body))
+        if not handle.offer(record, PATIENCE):
+            return publisher.store([handle], record, now, 0, None)
+        if words[base + GENERATION] != handle.generation:
+            session.rescue(handle)
+        return True
 
     def _wait_for_gate(self) -> None:
         """Items go to the store while it has some: let a consumer that is quick empty it first.
@@ -204,6 +159,48 @@ class Port:
 
     # -- getting ------------------------------------------------------------------------------
 
+    def quick(self) -> bytes | None:
+        """The next item's bytes, where it is just to be taken from the lane; None: see ``take``."""
+        handle = self.handle
+        words, base, lane = handle.words, handle.base, handle.lane
+        if words[base] or lane is None or self.careful or words[base + GENERATION] != handle.generation or self.hand:
+            return None
+        try:
+            record = lane.receive()
+        except LaneGone:
+            handle.generation = -1
+            return None
+        if not record:
+            # A token: the gate was closed, and ``take`` looks what for.
+            return None
+        fields = HEADER.unpack_from(record) if len(record) >= HEADER_SIZE else (None,)
+        return record[HEADER_SIZE + fields[4] + fields[5] :] if fields[0] == self.nonce else self._opened(record)
+
+    def hover(self) -> bytes | None:
+        """``quick`` again and again, for a moment: waking up costs more than most putters take.
+
+        In vain, it is left out for a while: a getter that mostly waits costs nothing.
+        """
+        if self.careful or self.hovers_to_skip:
+            self.hovers_to_skip -= self.hovers_to_skip > 0
+            return None
+        for _ in range(HOVERS):
+            os.sched_yield()
+            body = self.quick()
+            if body is not None:
+                self.hovered_in_vain = 0
+                return body
+        self.hovered_in_vain = self.hovers_to_skip = min(2 * self.hovered_in_vain + 1, HOVERED_IN_VAIN)
+        return None
+
+    def _opened(self, record: bytes) -> bytes | None:
+        """The item in ``record``; None for bytes that are no item."""
+        fields = HEADER.unpack_from(record) if len(record) >= HEADER_SIZE else (None,)
+        if fields[0] != self.session.nonce:
+            self.session.set_aside(self.queue.name, record)
+            return None
+        return record[HEADER_SIZE + fields[4] + fields[5] :]
+
     def take(self) -> bytes | None:
         """The next item's bytes; None when there is none.
 
@@ -213,8 +210,10 @@ class Port:
         if self.asked_for_fd:
             # Whatever was rung for is looked at now.
             self.session.file.bell.drain()
-        if self.hand:
-            return self._next()
+        while self.hand:
+            body = self._next()
+            if body is not None:
+                return body
         source = self.source
         assert source is not None
         handle = self.handle
@@ -247,13 +246,10 @@ class Port:
             session.holdings.acked.append(number)
         record = taken.record
         assert isinstance(record, bytes)
-        fields = HEADER.unpack_from(record)
-        if fields[0] != session.nonce:
-            session.set_aside(self.queue.name, record)
-            return None
-        if self.asked_for_fd:
+        body = self._opened(record)
+        if body is not None and self.asked_for_fd:
             self._keep_readable()
-        return record[HEADER_SIZE + fields[4] + fields[5] :]
+        return body
 
     def _keep_readable(self) -> None:
         """Where no descriptor of the lane tells that there is more, the bell must."""
@@ -295,7 +291,7 @@ class Port:
 
     def fileno(self) -> int:
         """A descriptor that is readable while there may be an item."""
-        self.asked_for_fd = True
+        self.asked_for_fd = self.careful = True
         return self.poller.poll.fileno()
 
     # -- the end ------------------------------------------------------------------------------
@@ -328,7 +324,7 @@ class Ports:
         self.target = target
         self.name = name
         self.holds = holds
-        self.pid = os.getpid()
+        self.pid = Here.pid
         self.getting = threading.Lock()
         self.putting = threading.Lock()
         self.looking = threading.Lock()
@@ -338,7 +334,7 @@ class Ports:
 
     def refresh(self) -> None:
         """In a forked child: the parent's ports are the parent's."""
-        if self.pid != os.getpid():
+        if self.pid != Here.pid:
             self.__init__(self.target, self.name, holds=self.holds)  # type: ignore[misc]
 
     def getter(self) -> Port:
@@ -346,6 +342,11 @@ class Ports:
         if self._getter is None:
             self._getter = Port(self.target, self.name, gets=True, holds=self.holds)
         return self._getter
+
+    def quick(self) -> bytes | None:
+        """See ``Port.quick``; hold ``getting``."""
+        getter = self._getter
+        return None if getter is None else getter.quick()
 
     def putter(self) -> Port:
         """For putting; hold ``putting``."""
