@@ -98,7 +98,16 @@ class LocalQueue:
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put ``item``; raises ``queue.Full`` when there is no room (at once, or after ``timeout`` seconds)."""
-        self.put_bytes(self._dumps(item), block, timeout)
+        body = self._dumps(item)
+        ports = self._ports
+        if ports.pid == Here.pid and ports.putting.acquire(False):
+            try:
+                done = ports.quick_put(body)
+            finally:
+                ports.putting.release()
+            if done:
+                return
+        self.put_bytes(body, block, timeout)
 
     def put_bytes(self, body: bytes, block: bool = True, timeout: float | None = None) -> None:
         """``put`` without a serialiser."""
@@ -133,27 +142,27 @@ class LocalQueue:
 
         Raises ``queue.Empty`` when there is none (at once, or after ``timeout`` seconds).
         """
-        return self._loads(self.get_bytes(block, timeout))
-
-    def get_bytes(self, block: bool = True, timeout: float | None = None) -> bytes:
-        """``get`` without a serialiser."""
-        ports = self._open()
-        if ports.getting.acquire(False):
+        ports = self._ports
+        if ports.pid == Here.pid and ports.getting.acquire(False):
             try:
                 body = ports.quick()
             finally:
                 ports.getting.release()
             if body is not None:
-                return body
+                return self._loads(body)
+        return self._loads(self.get_bytes(block, timeout))
+
+    def get_bytes(self, block: bool = True, timeout: float | None = None) -> bytes:
+        """``get`` without a serialiser."""
+        ports = self._open()
         deadline = None if timeout is None or not block else time.monotonic() + timeout
         if not ports.getting.acquire(block, -1 if deadline is None or timeout is None else max(timeout, 0)):
             raise Empty
         try:
             port = ports.getter()
-            if block:
-                body = port.hover()
-                if body is not None:
-                    return body
+            body = port.hover() if block else port.quick()
+            if body is not None:
+                return body
             while (body := port.take()) is None:
                 if not block:
                     raise Empty

@@ -16,15 +16,17 @@ import threading
 import time
 import weakref
 from collections import deque
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from haypile.broker import consuming
+from haypile.broker.belled import SLEEPERS, BelledHandle
 from haypile.broker.channel import Channel, Unacked
 from haypile.broker.message import HEADER, HEADER_SIZE, encode_prefix
 from haypile.broker.ports import VhostTarget
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ack
-from haypile.hay.gates import GENERATION
+from haypile.hay.gates import GENERATION, VERSION
 from haypile.hay.sessions import settled
 from haypile.lanes.errors import LaneGone
 from haypile.queues.quiet import PATIENCE, Here, open_session
@@ -61,6 +63,8 @@ class Port:
                 raise FileNotFoundError(f"there is no queue {name!r} (any more)")
             self.queue: Queue = queue
             self.handle: QueueHandle = self.session.handle_for(queue)
+            #: The same, where the kernel wakes nobody by itself.
+            self.belled = self.handle if isinstance(self.handle, BelledHandle) else None
             self.prefix = encode_prefix("", name)
             self.source: Source | None = self._consume(name) if gets else None
         except BaseException:
@@ -89,6 +93,38 @@ class Port:
         return consumer.source
 
     # -- putting ------------------------------------------------------------------------------
+
+    def quick_put(self, body: bytes) -> bool:
+        """``put``, where ``body`` is just to be sent into the lane; False: see ``put``."""
+        session, handle, publisher = self.session, self.handle, self.session.publisher
+        words, base, lane = handle.words, handle.base, handle.lane
+        if (
+            words[base]
+            or lane is None
+            or words[base + GENERATION] != handle.generation
+            or handle.generation & 1
+            or words[VERSION] != publisher.topology.version
+        ):
+            return False
+        now = monotonic_ns() + session.vhost.hay.offset
+        if now <= publisher.last:
+            now = publisher.last + 1
+        publisher.last = now
+        header = HEADER.pack(self.nonce, now, session.id, len(body), 0, len(self.prefix), 0, 0)
+        record = b"".join((header, self.prefix, body))
+        if len(record) > lane.msgsize:
+            return False
+        try:
+            if not lane.send(record):
+                return False
+        except LaneGone:
+            handle.generation = -1
+            return False
+        if self.belled is not None and words[base + SLEEPERS] != self.belled.rung:
+            self.belled.rouse()
+        if words[base + GENERATION] != handle.generation:
+            session.rescue(handle)
+        return True
 
     def put(self, body: bytes) -> bool:
         """Put ``body``; False when the queue is full."""
@@ -347,6 +383,11 @@ class Ports:
         """See ``Port.quick``; hold ``getting``."""
         getter = self._getter
         return None if getter is None else getter.quick()
+
+    def quick_put(self, body: bytes) -> bool:
+        """See ``Port.quick_put``; hold ``putting``."""
+        putter = self._putter
+        return putter is not None and putter.quick_put(body)
 
     def putter(self) -> Port:
         """For putting; hold ``putting``."""
