@@ -113,13 +113,14 @@ class Vhost:
     def stray_lanes(self) -> bool:
         """Whether there may be lanes that no queue has: somebody was killed at the wrong moment."""
         labels = self.announced.labels()
-        return bool(labels) and not labels <= self._lane_labels()
+        return bool(labels) and not labels <= self.lane_labels()
 
     def sweep_lanes(self) -> None:
         """Remove lanes that no queue has. Under the write lock, the topology synced."""
-        self.announced.sweep(self._lane_labels(), self.lanes.unlink_label)
+        self.announced.sweep(self.lane_labels(), self.lanes.unlink_label)
 
-    def _lane_labels(self) -> set[str]:
+    def lane_labels(self) -> set[str]:
+        """Labels of the lanes that queues have (``Lanes.label``)."""
         label = self.lanes.label
         return {label(queue.lane.name) for queue in list(self.topology.by_id.values()) if queue.lane is not None}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 import haypile
+from haypile.cli.doctor import doctor
 from haypile.cli.policy import policy
 from haypile.cli.run import run
 
@@ -19,5 +20,6 @@ def main() -> None:
     """pika programs without a broker: RabbitMQ's behaviour over this host's kernel message queues."""
 
 
+main.add_command(doctor)
 main.add_command(policy)
 main.add_command(run)
