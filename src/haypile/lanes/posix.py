@@ -35,6 +35,12 @@ _get_errno = ctypes.get_errno
 _NO_PRIORITY = c_void_p(None)
 
 
+def check_support() -> None:
+    """Raise ImportError where the system has no such queues (macOS): posix_ipc is built without them there."""
+    if not hasattr(posix_ipc, "MessageQueue"):
+        raise ImportError("this system has no POSIX message queues, and posix_ipc was built without them")
+
+
 def _find_mq_receive() -> Any:
     # glibc before 2.34 keeps it in librt.
     for library in (None, "librt.so.1"):
@@ -45,6 +51,7 @@ def _find_mq_receive() -> Any:
     raise ImportError("the C library has no mq_receive")
 
 
+check_support()
 mq_receive = _find_mq_receive()
 
 

@@ -23,8 +23,23 @@ class QueueError(BaseQueueError):
     DOES_NOT_EXIST: ClassVar[int] = 9
 
 
+def _module() -> Any:
+    """posix_ipc, where it is and has message queues. Raises ``QueueError``."""
+    try:
+        import posix_ipc  # noqa: PLC0415 - absent where there are no POSIX queues
+
+        return posix_ipc if hasattr(posix_ipc, "MessageQueue") else _missing("it was built without them")
+    except ImportError as error:
+        return _missing(str(error))
+
+
+def _missing(why: str) -> Any:
+    text = f"POSIX message queues are not to be had here ({why}); install posix_ipc, or use haypile.queues.sysvmq"
+    raise QueueError(QueueError.NO_SYSTEM_RESOURCES, text) from None
+
+
 def _translated(error: Exception) -> QueueError:
-    import posix_ipc  # noqa: PLC0415 - absent where there are no POSIX queues
+    posix_ipc = _module()
 
     text = str(error)
     number = QueueError.ERROR
@@ -47,7 +62,7 @@ def _translated(error: Exception) -> QueueError:
 
 def unlink(name: str) -> None:
     """Remove a message queue. Raises ``QueueError``."""
-    import posix_ipc  # noqa: PLC0415 - absent where there are no POSIX queues
+    posix_ipc = _module()
 
     try:
         posix_ipc.unlink_message_queue(name)
@@ -60,7 +75,7 @@ class Queue:
 
     def __init__(self, name: str, maxsize: int = 10, maxmsgsize: int = 1024, serializer: Any = None) -> None:
         """Open or make the queue ``name`` (``/…``). Raises ``QueueError``."""
-        import posix_ipc  # noqa: PLC0415 - absent where there are no POSIX queues
+        posix_ipc = _module()
 
         self._busy = posix_ipc.BusyError
         self._errors = (posix_ipc.Error, OSError, ValueError, OverflowError)

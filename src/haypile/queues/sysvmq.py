@@ -23,8 +23,23 @@ class QueueError(BaseQueueError):
     """See ``mqerrors.BaseQueueError``."""
 
 
+def _module() -> Any:
+    """sysv_ipc, where it is and has message queues. Raises ``QueueError``."""
+    try:
+        import sysv_ipc  # noqa: PLC0415 - absent where there are no System V queues
+
+        return sysv_ipc if hasattr(sysv_ipc, "MessageQueue") else _missing("it was built without them")
+    except ImportError as error:
+        return _missing(str(error))
+
+
+def _missing(why: str) -> Any:
+    text = f"System V message queues are not to be had here ({why}); install sysv_ipc, or use haypile.queues.posixmq"
+    raise QueueError(QueueError.NO_SYSTEM_RESOURCES, text) from None
+
+
 def _translated(error: Exception) -> QueueError:
-    import sysv_ipc  # noqa: PLC0415 - absent where there are no System V queues
+    sysv_ipc = _module()
 
     number = QueueError.ERROR
     if isinstance(error, sysv_ipc.PermissionsError):
@@ -47,7 +62,7 @@ class Queue:
 
     def __init__(self, key: int | None = None, max_bytes: int | None = None, serializer: Any = None) -> None:
         """Open or make the queue ``key``; None or 0: a private one. Raises ``QueueError``, OverflowError."""
-        import sysv_ipc  # noqa: PLC0415 - absent where there are no System V queues
+        sysv_ipc = _module()
 
         if key is not None and key < 0:
             raise OverflowError("can't convert negative number to unsigned")
