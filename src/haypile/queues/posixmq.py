@@ -117,6 +117,9 @@ class Queue:
         except self._busy:
             raise queue.Full from None
         except self._errors as error:
+            if priority < 0:
+                # As ipcqueue's C code has it.
+                raise OverflowError("can't convert negative number to unsigned") from None
             raise _translated(error) from error
 
     def put_nowait(self, item: Any, priority: int = 0) -> None:

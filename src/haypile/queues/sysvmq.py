@@ -6,6 +6,7 @@ Must not know: AMQP, lanes: such a queue belongs to the program.
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 from typing import Any
@@ -66,7 +67,7 @@ class Queue:
 
         if key is not None and key < 0:
             raise OverflowError("can't convert negative number to unsigned")
-        self._busy = sysv_ipc.BusyError
+        self._busy, self._gone = sysv_ipc.BusyError, sysv_ipc.ExistentialError
         self._errors = (sysv_ipc.Error, OSError, ValueError, OverflowError)
         try:
             made = sysv_ipc.MessageQueue(key or sysv_ipc.IPC_PRIVATE, sysv_ipc.IPC_CREAT, 0o600, _LARGEST)
@@ -101,6 +102,9 @@ class Queue:
         except self._errors as error:
             if len(data) > self._largest:
                 raise QueueError(QueueError.TOO_BIG_MESSAGE) from error
+            if getattr(error, "errno", None) == errno.EINVAL:
+                # The queue was removed: msgsnd(2) says so less clearly than msgrcv(2), and so does ipcqueue.
+                raise QueueError(QueueError.INVALID_VALUE) from error
             raise _translated(error) from error
 
     def put_nowait(self, item: Any, msg_type: int = 1) -> None:
@@ -114,12 +118,24 @@ class Queue:
         absolute value. Raises ``queue.Empty``, ``QueueError``.
         """
         try:
-            data = self._receive(block, msg_type)[0]
+            data = self._receive(False, msg_type)[0]
         except self._busy:
-            raise queue.Empty from None
+            if not block:
+                raise queue.Empty from None
+            data = self._wait(msg_type)
+        except self._gone as error:
+            # It was removed before: msgrcv(2) says EINVAL. Removed while we wait, it says EIDRM.
+            raise QueueError(QueueError.INVALID_VALUE) from error
         except self._errors as error:
             raise _translated(error) from error
         return self._loads(data)
+
+    def _wait(self, msg_type: int) -> bytes:
+        try:
+            data: bytes = self._receive(True, msg_type)[0]
+            return data
+        except self._errors as error:
+            raise _translated(error) from error
 
     def get_nowait(self, msg_type: int = 0) -> Any:
         """``get`` without waiting."""
