@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import posix_ipc
 import pytest
@@ -88,7 +89,7 @@ def names() -> Iterator[list[str]]:
 def test_strangers_at_both_ends(url: str, names: list[str], acknowledging: str) -> None:
     inward, outward = names
     count = str(MESSAGES)
-    programs = [
+    programs: list[subprocess.Popen[Any]] = [
         subprocess.Popen([sys.executable, "-c", CONSUMER, outward, count], stdout=subprocess.PIPE, text=True),
         subprocess.Popen([sys.executable, "-c", BETWEEN, url, inward, outward, count, acknowledging]),
         subprocess.Popen([sys.executable, "-c", PRODUCER, inward, count]),

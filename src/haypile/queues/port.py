@@ -24,6 +24,7 @@ from haypile.broker.belled import SLEEPERS, BelledHandle
 from haypile.broker.channel import Channel, Unacked
 from haypile.broker.message import HEADER, HEADER_SIZE, encode_prefix
 from haypile.broker.ports import VhostTarget
+from haypile.broker.pressure import Congested
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ack
 from haypile.hay.gates import GENERATION, VERSION
@@ -127,7 +128,7 @@ class Port:
         return True
 
     def put(self, body: bytes) -> bool:
-        """Put ``body``; False when the queue is full."""
+        """Put ``body``; False when the queue, or the store, is full."""
         session, handle, prefix = self.session, self.handle, self.prefix
         publisher = session.publisher
         publisher.topology.sync()
@@ -142,7 +143,11 @@ class Port:
         now = publisher.now()
         record = b"".join((HEADER.pack(session.nonce, now, session.id, len(body), 0, len(prefix), 0, 0), prefix, body))
         if not handle.offer(record, PATIENCE):
-            return publisher.store([handle], record, now, 0, None)
+            try:
+                return publisher.store([handle], record, now, 0, None)
+            except Congested:
+                # No room in the store: to whoever puts, the queue is full.
+                return False
         if words[base + GENERATION] != handle.generation:
             session.rescue(handle)
         return True
