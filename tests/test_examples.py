@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import posix_ipc
 import pytest
 
 from tests.support.vhosts import ROOT, Vhost
@@ -160,3 +164,43 @@ def test_demo_runs_from_a_clean_folder(tmp_path: Path, state_directory: Path) ->
         if made:
             stamp.unlink()
     assert "Received 'Hello World!'" in done.stdout
+
+
+def run_here(directory: Path, program: str, *arguments: str) -> subprocess.Popen[str]:
+    """An example that imports haypile itself; its state is in ``directory``."""
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / program), *arguments],
+        env={**os.environ, "HAYPILE_DIR": str(directory)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_queues(state_directory: Path) -> None:
+    output = finish(run_here(state_directory, "queues/workers.py"))
+    squares = "".join(f" [x] {number} x {number} = {number * number}\n" for number in range(10))
+    assert output == " [x] 10 results\n" + squares
+
+
+def test_foreign_queue(state_directory: Path) -> None:
+    name = f"/stranger-{secrets.token_hex(6)}"
+    sensor = run_here(state_directory, "foreign_queue/sensor.py", name)
+    deadline = time.monotonic() + 30
+    while not exists(name):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    output = finish(run_here(state_directory, "foreign_queue/collect.py", name))
+    assert finish(sensor) == " [x] Sent 10 readings\n"
+    expected = [f" [x] reading {number}, priority {number % 3}" for number in range(10)]
+    assert sorted(output.splitlines()) == expected
+    assert not exists(name), "the sensor removed it"
+
+
+def exists(name: str) -> bool:
+    """Whether there is such a POSIX queue."""
+    try:
+        posix_ipc.MessageQueue(name).close()
+    except posix_ipc.ExistentialError:
+        return False
+    return True
