@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import os
+import select
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Any
 
 import haypile
@@ -105,17 +106,16 @@ def expiry(size: int) -> dict[str, float]:
     filling = connect()
     channel = filling.channel()
     channel.queue_declare("expiring", arguments={"x-message-ttl": 3_600_000})
-    deadline = time.monotonic() + 5 + size / 25_000
+    deadline = time.monotonic() + 5 + size / 12_000
     for _ in range(size):
         left = max(int((deadline - time.monotonic()) * 1000), 0)
         channel.basic_publish("", "expiring", b"x" * 100, haypile.BasicProperties(expiration=str(left)))
     filled = channel.queue_declare("expiring", passive=True).method.message_count
     filling.close()
-    ours, theirs = multiprocessing.Pipe()
-    publisher = multiprocessing.get_context("spawn").Process(target=_publisher, args=(theirs, deadline))
-    publisher.start()
-    theirs.close()
-    ours.recv()
+    command = [sys.executable, "-m", "bench.scale", "--publish", str(deadline)]
+    publisher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert publisher.stdout is not None
+    publisher.stdout.readline()
     watching = connect()
     count = _counter("expiring")
     while count() == filled:
@@ -124,9 +124,7 @@ def expiry(size: int) -> dict[str, float]:
     while left := count():
         watching.process_data_events(0.001)
     took = time.perf_counter() - start
-    ours.send("stop")
-    before, during, published = ours.recv()
-    publisher.join()
+    before, during, published = map(float, publisher.communicate("stop")[0].split())
     watching.close()
     return {
         "messages": filled,
@@ -146,16 +144,16 @@ def _counter(queue: str) -> Callable[[], int]:
     return lambda: int(hay.count_now(number))
 
 
-def _publisher(pipe: Connection, deadline: float) -> None:
-    """Publishes one by one; the longest pause before the expiry and during it."""
+def publish(deadline: float) -> None:
+    """The other process: publishes one by one until its input ends."""
     connection = connect()
     channel = connection.channel()
     channel.queue_declare("other", arguments={"x-max-length": 1000})
     before = during = 0.0
     published = 0
-    pipe.send("ready")
+    print("ready", flush=True)
     last = time.monotonic()
-    while not pipe.poll():
+    while not select.select([sys.stdin], [], [], 0)[0]:
         channel.basic_publish("", "other", b"x" * 100)
         now = time.monotonic()
         if now > deadline:
@@ -166,8 +164,8 @@ def _publisher(pipe: Connection, deadline: float) -> None:
         last = now
         time.sleep(0.0005)
         last += 0.0005
-    pipe.send((before, during, published))
     connection.close()
+    print(before, during, published)
 
 
 MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, float]], int]] = {
@@ -197,7 +195,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=str(__doc__).splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(MEASUREMENTS), metavar="NAME", help=", ".join(MEASUREMENTS))
     parser.add_argument("--size", type=int, help="bindings, queues or messages (default: the issue's)")
+    parser.add_argument("--publish", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.publish is not None:
+        publish(options.publish)
+        return
     for name in options.names:
         for what, value in measure(name, options.size).items():
             print(f"{name:8} {what:40} {value:,.2f}")
