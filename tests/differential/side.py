@@ -59,6 +59,14 @@ def describe_properties(properties: pika.BasicProperties) -> str:
     return repr(sorted(shown.items()))
 
 
+def lines(messages: list[str]) -> list[str]:
+    """Messages in two lines, each in order: those published here, then those that came as dead letters.
+
+    A queue of RabbitMQ publishes its dead letters by itself: where they fall among the messages of one burst is chance.
+    """
+    return sorted(messages, key=lambda text: "'x-death'" in text)
+
+
 @dataclass
 class Consumer:
     """A consumer of ours; ``arrived`` is what it got since the last look."""
@@ -247,7 +255,7 @@ class Side:
                     key = consumer.queue if shared else f"connection {connection} channel {number} {tag}"
                     found.setdefault(key, []).extend(consumer.arrived)
                     consumer.arrived = []
-        return {key: sorted(got) if key in sharing else got for key, got in sorted(found.items())}
+        return {key: sorted(got) if key in sharing else lines(got) for key, got in sorted(found.items())}
 
     def consumers_of(self, queue: str) -> list[Consumer]:
         """The consumers of a queue."""
@@ -281,7 +289,7 @@ class Side:
         return {where: set(channel.held) for where, channel in self.channels.items() if channel.held}
 
     def drain(self, queues: Iterable[str]) -> dict[str, list[str]]:
-        """All that is ready in each queue, in order."""
+        """All that is ready in each queue, in order (see ``lines``)."""
         found: dict[str, list[str]] = {}
         for queue in queues:
             found[queue] = []
@@ -290,7 +298,7 @@ class Side:
                 if method is None:
                     break
                 found[queue].append(f"{short(body)} {int(method.redelivered)} {describe_properties(properties)}")
-        return found
+        return {queue: lines(got) for queue, got in found.items()}
 
     def close(self, queues: Iterable[str], exchanges: Iterable[str]) -> None:
         """Remove all that was made, and disconnect."""
