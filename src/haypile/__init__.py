@@ -4,6 +4,7 @@ Every public name of pika is here, submodules too; connections go where their pa
 (``haypile.targets``): kernel queues of this host, or a RabbitMQ.
 """
 
+import logging
 from typing import Any
 
 from haypile.alias import alias_pika
@@ -43,6 +44,9 @@ from haypile.parameters import URLParameters  # noqa: E402
 from haypile.swap import install, uninstall  # noqa: E402
 
 __version__ = "0.1.0"
+
+# Quiet unless the program says otherwise: without a handler Python would print warnings.
+logging.getLogger("haypile").addHandler(logging.NullHandler())
 
 __all__ = [
     "AMQPConnectionWorkflow",

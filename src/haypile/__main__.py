@@ -1,5 +1,5 @@
 """``python -m haypile``: the command line."""
 
-from haypile.cli.main import main
+from haypile.cli.app import app
 
-main()
+app(prog_name="haypile")

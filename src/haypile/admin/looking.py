@@ -28,6 +28,7 @@ from haypile.broker.policies import HIDDEN
 from haypile.broker.ports import VhostTarget
 from haypile.broker.session import Session
 from haypile.broker.source import Source
+from haypile.hay.counters import NAMES, totals
 from haypile.hay.sessions import settled
 from haypile.lanes.landing import Landing
 
@@ -51,6 +52,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "exclusive",
         "policy",
         "arguments",
+        *NAMES,
     ),
     "exchanges": ("name", "type", "durable", "auto_delete", "internal", "arguments"),
     "bindings": ("source_name", "source_kind", "destination_name", "destination_kind", "routing_key", "arguments"),
@@ -98,7 +100,12 @@ class Look:
     def queues(self) -> list[Row]:
         """One row a queue, by name."""
         held = self.unacknowledged()
-        return [self.queue_row(queue, held[queue.id]) for queue in self.visible()]
+        counted = totals(self.vhost.hay)
+        found = []
+        for queue in self.visible():
+            counts = counted.get(queue.id, (0,) * len(NAMES))
+            found.append({**self.queue_row(queue, held[queue.id]), **dict(zip(NAMES, counts, strict=True))})
+        return found
 
     def visible(self) -> list[Queue]:
         """The queues, by name; without those that direct reply-to works with, which RabbitMQ does not have."""
@@ -236,6 +243,10 @@ class Look:
         """The queue called ``name``."""
         self.topology.sync()
         return self.topology.queues.get(name)
+
+    def is_foreign(self, queue: Queue) -> bool:
+        """Whether ``queue`` is a kernel queue of another program."""
+        return self.session.handle_for(queue).foreign
 
     def counts(self, queue: Queue) -> tuple[int, int]:
         """Messages of ``queue`` that are ready, and that are out."""

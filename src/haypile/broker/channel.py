@@ -10,7 +10,7 @@ Invariant: an unacked message is also held outside this process (landing slot or
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pika import spec
 from haypile.broker import source, texts
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import Message, encode_message
+from haypile.hay.counters import DELIVERED, REDELIVERED
 
 if TYPE_CHECKING:
     from haypile.broker.consumer import Consumer
@@ -95,13 +96,14 @@ class Channel:
 
     # -- delivering -------------------------------------------------------------------------
 
-    def deliver(self, consumer: Consumer, messages: Iterable[Taken]) -> None:
+    def deliver(self, consumer: Consumer, messages: Sequence[Taken]) -> None:
         """Send ``messages`` to ``consumer``."""
         session = self.session
         content = session.outbox.content
         handle = consumer.source.handle
         tag = consumer.tag
         no_ack = consumer.no_ack
+        again = 0
         for taken in messages:
             message = source.decode(session, handle.queue.name, taken.record)
             if message is None:
@@ -118,6 +120,8 @@ class Channel:
                     session.holdings.slots[taken.slot] = unacked
                 consumer.unacked += 1
                 self.consumers_unacked += 1
+            if taken.redelivered:
+                again += 1
             if taken.deliveries and handle.counts_deliveries:
                 source.add_delivery_count(message.properties, taken.deliveries)
             content(
@@ -126,6 +130,9 @@ class Channel:
                 message.properties,
                 message.body,
             )
+        handle.counts[DELIVERED] += len(messages)
+        if again:
+            handle.counts[REDELIVERED] += again
 
     # -- settling ---------------------------------------------------------------------------
 

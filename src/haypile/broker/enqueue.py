@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import aside, deadletter, message
 from haypile.broker.message import FLAGS_AT, HEADER, HEADER_SIZE, ORDER, PERSISTENT
+from haypile.hay.counters import DEAD_LETTERED, EXPIRED
 from haypile.hay.layout import JOURNALED
 
 if TYPE_CHECKING:
@@ -169,13 +170,16 @@ class Arrivals:
         if handle.expiring:
             if handle.rules.dead_letter_exchange is None:
                 # Nobody asks what they were.
-                return self.txn.expire(handle.id, self.now, limit * FORGOTTEN)
+                count = self.txn.expire(handle.id, self.now, limit * FORGOTTEN)
+                handle.counts[EXPIRED] += count
+                return count
             while count < limit:
                 head = self.txn.head(handle.id)
                 if head is None or not head.expires or head.expires > self.now:
                     break
                 self.drop_head(handle, deadletter.EXPIRED)
                 count += 1
+            handle.counts[EXPIRED] += count
         return count
 
     def bury(self, handle: QueueHandle, record: bytes, reason: str) -> None:
@@ -204,6 +208,7 @@ class Arrivals:
             route = route._replace(queues=tuple(live))
         if not route.queues and not route.delays and not route.histories:
             return
+        handle.counts[DEAD_LETTERED] += 1
         encoded = message.encode_properties(dead.properties)
         time = session.publisher.now()
         new = message.encode(

@@ -11,6 +11,7 @@ before it commits; sleepers are woken afterwards.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pika.spec import BasicProperties
@@ -20,6 +21,7 @@ from haypile.broker.enqueue import Arrivals
 from haypile.broker.message import HEADER, PERSISTENT
 from haypile.broker.pressure import Congested
 from haypile.broker.properties import copied_to
+from haypile.hay.counters import PUBLISHED
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.gates import DISK_ALARM, VERSION
 
@@ -132,11 +134,15 @@ class Publisher:
                 again = functools.partial(self.publish, handles, prefix, properties, encoded, body)
                 raise Congested(reason, again)
             handles = tuple([handle for handle in handles if not handle.durable])
+            count(journaled)
         if expiration is None:
             rest: list[QueueHandle] = []
             # A full lane of several is waited for when all the others are served.
             patience = self.patience if len(handles) == 1 else 0
             for handle in handles:
+                # Like RabbitMQ, whether the queue takes it or not. (A word of memory is slow to read.)
+                handle.published = published = handle.published + 1
+                handle.counts[PUBLISHED] = published
                 if not handle.offer(record, patience):
                     rest.append(handle)
                 elif handle.retired():
@@ -144,6 +150,7 @@ class Publisher:
             if rest and len(handles) > 1:
                 rest = [handle for handle in rest if not self.offer_again(handle, record)]
         else:
+            count(handles)
             rest = [handle for handle in handles if not handle.was_sent()]
         if journaled:
             rest += journaled
@@ -221,3 +228,10 @@ class Publisher:
             journaling.published(noted, arrivals.journaled, consumers)
         if released:
             journaling.release(released)
+
+
+def count(handles: Iterable[QueueHandle]) -> None:
+    """A message is published to each of ``handles``."""
+    for handle in handles:
+        handle.published += 1
+        handle.counts[PUBLISHED] = handle.published

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from haypile.broker.elsewhere import Elsewhere
+from haypile.hay.counters import uncounted
 from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
@@ -39,6 +40,7 @@ class QueueHandle(Elsewhere):
 
     __slots__ = (
         "base",
+        "counts",
         "counts_deliveries",
         "durable",
         "foreign",
@@ -48,6 +50,7 @@ class QueueHandle(Elsewhere):
         "lane",
         "own_consumers",
         "plain",
+        "published",
         "queue",
         "rules",
         "unwatch",
@@ -62,6 +65,10 @@ class QueueHandle(Elsewhere):
         vhost.hay.gates.ensure(queue.slot)
         self.words = vhost.hay.gates.words
         self.base = HEADER_WORDS + SLOT_WORDS * queue.slot
+        #: What this session does to the queue (``hay.counters``); and the word for publishing, which a
+        #: publisher has at hand.
+        self.counts = uncounted()
+        self.published = 0
         self.lane: Lane | None = None
         self.generation = -1
         #: Ends the loop's watch on the lane's descriptor, before that is closed.

@@ -21,6 +21,7 @@ from haypile.broker.holdings import ROW, Moving
 from haypile.broker.raw import record_of
 from haypile.broker.settle import put_back
 from haypile.broker.source import REDELIVERED
+from haypile.hay.counters import fold, read_dead
 from haypile.hay.sessions import Grave, dead_sessions, seize
 from haypile.lanes.landing import Landing
 
@@ -62,6 +63,7 @@ def recover(session: Session, dead: int) -> None:
                 left = rows.remove_session(context, dead)
                 for queue in left:
                     settle_lane(moving, context, session.handle_for(queue))
+                fold(moving.txn, read_dead(grave.counts_path()), session.vhost.topology.by_id)
                 moving.txn.delete_session(dead)
                 rows.count_all_consumers(context)
             session.vhost.sweep_lanes()
@@ -132,6 +134,7 @@ def leave(session: Session) -> None:
         left = [session.handle_for(queue) for queue in rows.remove_session(context, session.id)]
         for handle in left:
             settle_lane(moving, context, handle)
+        fold(moving.txn, session.counters.items(), session.vhost.topology.by_id)
         moving.txn.delete_session(session.id)
     session.notify(context)
     woken = {**arrivals.touched, **{handle.id: handle for handle in left if handle.closed}}

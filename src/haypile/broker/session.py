@@ -36,6 +36,7 @@ from haypile.broker.publisher import Publisher
 from haypile.broker.queue import NOTHING, QueueHandle
 from haypile.broker.source import Source
 from haypile.broker.vhost import Vhost
+from haypile.hay.counters import Counters
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.sessions import SessionFile, dead_sessions, ring
 
@@ -80,6 +81,7 @@ class Session:
         self.holdings = Holdings(self, text)
         self.journaling = Journaling(self, vhost.hay.journal if durable else None)
         self.publisher = Publisher(self, patience)
+        self.counters = Counters(self.file.counts_path())
         self.due = Due(self)
         self.pressure = Pressure(self)
         self.channels: dict[int, Channel] = {}
@@ -264,6 +266,7 @@ class Session:
                 handle.leave()
             self.publisher.words = NOTHING
             self.holdings.close()
+            self.counters.close()
             self.file.close()
             self.vhost.leave()
 
@@ -274,6 +277,7 @@ class Session:
         handle = self.handles.get(queue.id)
         if handle is None:
             handle = self.handles[queue.id] = make_handle(self, queue)
+            handle.counts = self.counters.row(queue.id)
         return handle
 
     def make_way(self, name: str) -> None:

@@ -13,6 +13,7 @@ Main tree, by first byte of the key:
 30    queue u32                  a purged queue, the same
 31    row key                    a topology row, the same
 40    body u64                   how many entries share that body
+50    queue u32                  what was counted for the queue (``counters``): six u64
 80    session u32, tag u64       an entry held by a session: queue u32, order, entry value
 ff    queue u32                  count of the queue's ready entries: number u64, bytes u64
 ff    queue u32, order           a ready entry
@@ -40,7 +41,7 @@ MAX_ROW_KEY = 511
 #: ones are not copied when they move between ready and held, and moving them needs no fresh pages.
 INLINE_MOST = 512
 
-READY, HELD, SESSION, REFS, OWN = 0xFF, 0x80, 0x10, 0x40, 0x00
+READY, HELD, SESSION, REFS, TOTALS, OWN = 0xFF, 0x80, 0x10, 0x40, 0x50, 0x00
 
 VERSION_ROW = b"\x00v"
 NONCE_ROW = b"\x00n"
@@ -54,6 +55,7 @@ TAG = Struct(">BIQ")
 BODY = Struct(">Q")
 REFS_KEY = Struct(">BQ")
 COUNT = Struct("<QQ")
+TOTAL = Struct("<6Q")
 LOG_KEY = Struct(">Q")
 #: the row lives, length of its key
 LOG_HEAD = Struct("<?H")

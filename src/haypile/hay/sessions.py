@@ -1,6 +1,6 @@
 """Who is connected, who died, and how to call them.
 
-Owns: the files of a session (``sessions/ID.lock``, ``.bell``, ``.landing``) and the locks on them.
+Owns: the files of a session (``sessions/ID.lock``, ``.bell``, ``.landing``, ``.counts``) and the locks on them.
 Must not know: what a session holds and how it is given back (the broker).
 
 A living session holds a ``lockf`` lock on its own file, which its process opens once; who finds a
@@ -39,7 +39,7 @@ _ASK = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _UNLOCKED = struct.pack("@h", fcntl.F_UNLCK)
 
 #: The last is a landing whose maker was killed.
-_SUFFIXES = (".lock", ".bell", ".landing", ".landing.new")
+_SUFFIXES = (".lock", ".bell", ".landing", ".landing.new", ".counts")
 
 
 class Peers:
@@ -170,6 +170,10 @@ class SessionFile:
         """Where this session's landing belongs."""
         return self._peers.path(self.id, ".landing")
 
+    def counts_path(self) -> Path:
+        """Where this session counts."""
+        return self._peers.path(self.id, ".counts")
+
     def close(self) -> None:
         """Goodbye; the session's row is to be gone already. Idempotent.
 
@@ -225,6 +229,10 @@ class Grave:
     def settled(self) -> int:
         """Up to which number the dead session had settled what it took."""
         return int.from_bytes(os.pread(self._fd, 8, 0), "little")
+
+    def counts_path(self) -> Path:
+        """Where the dead session counted, if it did."""
+        return self._hay.peers.path(self.id, ".counts")
 
     def landing_path(self) -> Path:
         """Where the dead session's landing is, if it had one."""

@@ -26,6 +26,7 @@ from haypile.broker.errors import (
 )
 from haypile.broker.policies import HIDDEN
 from haypile.broker.rows import Destination, QueueRow
+from haypile.hay import counters
 from haypile.hay.gates import CONSUMERS, HEADER_WORDS, SLOT_WORDS
 from haypile.hay.gates import QUEUE as QUEUE_WORD
 
@@ -169,6 +170,7 @@ def delete_queue(ctx: Context, queue: Queue) -> int:
     """
     ready = ctx.ready(queue)
     ctx.txn.purge(queue.id)
+    counters.forget(ctx.txn, queue.id)
     # The queue first: so that every process's ``Queue`` keeps the lane and the consumers it had.
     ctx.put(rows.queue_key(queue.name), None)
     ctx.put(rows.lane_key(queue.id), None)
