@@ -20,8 +20,11 @@ class URLParameters(PikaURLParameters):  # type: ignore[misc]
 
     #: What the URL says, if it is a local one.
     local_url: LocalURL | None = None
+    #: Whether HAYPILE_URL does not count for it: connections of haypile's own.
+    outright = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, outright: bool = False) -> None:
+        self.outright = outright
         scheme = urlsplit(url).scheme
         if scheme not in LOCAL:
             super().__init__(url)

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import pika.connection
 from pika import exceptions
@@ -28,8 +28,10 @@ from haypile.broker.ports import VhostTarget
 PikaURLParameters: Any = pika.connection.URLParameters
 
 #: Schemes of kernel queues, and of a RabbitMQ.
-LOCAL = ("posix", "sysv")
+LOCAL = ("posix", "sysv", "hybrid")
 REMOTE = ("amqp", "amqps")
+#: Some names here (POSIX queues), some on a RabbitMQ; and the option of a target that says by which file.
+HYBRID, ROUTES = "hybrid", "routes"
 
 #: Options that a local URL may carry.
 OPTIONS = ("dir", "durability", "mode", "group")
@@ -40,6 +42,9 @@ URL_VARIABLE = "HAYPILE_URL"
 DIRECTORY_VARIABLE = "HAYPILE_DIR"
 TIMEOUT_VARIABLE = "HAYPILE_CONSUMER_TIMEOUT"
 JOURNAL_VARIABLE = "HAYPILE_JOURNAL_DIR"
+#: The routes file: where it is, else what it is called in the directory of the program's start.
+FILE_VARIABLE = "HAYPILE_ROUTES"
+FILE_NAME = "haypile.toml"
 
 #: Longest part of an encoded vhost name (NAME_MAX is 255 on Linux).
 LONGEST_NAME = 200
@@ -190,14 +195,15 @@ def resolve(parameters: Parameters) -> VhostTarget | Parameters:
     Raises TargetError.
     """
     url = os.environ.get(URL_VARIABLE)
-    if url:
+    if url and not getattr(parameters, "outright", False):
         local = parse_local(url)
         return remote(url, parameters) if local is None else local_target(local, parameters.virtual_host)
     if isinstance(parameters, PikaURLParameters):
         local = getattr(parameters, "local_url", None)
         return parameters if local is None else local_target(local, parameters.virtual_host)
     if is_local(parameters.host):
-        return local_target(LocalURL("posix", None), parameters.virtual_host)
+        kind = "posix" if find_routes() is None else HYBRID
+        return local_target(LocalURL(kind, None), parameters.virtual_host)
     return parameters
 
 
@@ -228,15 +234,42 @@ def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
     """The vhost that ``url`` and the program's ``virtual_host`` name."""
     vhost = url.vhost if url.vhost is not None else virtual_host
     base = url.options.directory or base_directory()
+    transport, options = url.transport, {}
+    if transport == HYBRID:
+        routes = find_routes()
+        if routes is None:
+            raise TargetError(f"{HYBRID}:/// needs a routes file: set {FILE_VARIABLE}, or write {FILE_NAME} here")
+        transport, options = "posix", {ROUTES: str(routes)}
     return VhostTarget(
-        directory=vhost_directory(base, vhost, url.transport),
+        directory=vhost_directory(base, vhost, transport),
         vhost=vhost,
-        transport=url.transport,
+        transport=transport,
+        options=options,
         durability=url.options.durability,
         # Vhosts of the same name in two places are two vhosts.
-        journal=vhost_directory(journal_directory() / encoded(str(base)), vhost, url.transport),
+        journal=vhost_directory(journal_directory() / encoded(str(base)), vhost, transport),
         consumer_timeout=consumer_timeout(),
     )
+
+
+def find_routes() -> Path | None:
+    """The routes file that holds for this process; None: there is none. Raises TargetError."""
+    named = os.environ.get(FILE_VARIABLE)
+    if named:
+        path = Path(named).expanduser().absolute()
+        if not path.is_file():
+            raise TargetError(f"{FILE_VARIABLE} names {named!r}, but there is no such file")
+        return path
+    path = Path(FILE_NAME).absolute()
+    return path if path.is_file() else None
+
+
+def outright(target: VhostTarget) -> str:
+    """The URL of ``target``, from which ``local_target`` makes it again."""
+    name = encoded(target.vhost)
+    base = target.directory.parents[len(Path(name).parts)]
+    options = urlencode({"dir": base, "durability": target.durability})
+    return f"{target.transport}:///{quote(target.vhost, safe='')}?{options}"
 
 
 def consumer_timeout() -> int:

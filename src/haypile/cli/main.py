@@ -9,8 +9,12 @@ from __future__ import annotations
 import click
 
 import haypile
+from haypile.cli.definitions import definitions
 from haypile.cli.doctor import doctor
+from haypile.cli.link import link
+from haypile.cli.move import move
 from haypile.cli.policy import policy
+from haypile.cli.routes import routes
 from haypile.cli.run import run
 
 
@@ -21,5 +25,9 @@ def main() -> None:
 
 
 main.add_command(doctor)
+main.add_command(definitions)
+main.add_command(link)
+main.add_command(move)
 main.add_command(policy)
+main.add_command(routes)
 main.add_command(run)

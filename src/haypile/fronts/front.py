@@ -8,12 +8,14 @@ Must not know: any loop, the broker.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pika.connection import Parameters
 
 from haypile.broker.ports import VhostTarget
-from haypile.targets import TargetError, resolve
+from haypile.routes import load
+from haypile.targets import ROUTES, TargetError, resolve
 from haypile.wires import seam
 from haypile.wires.local import LocalWire
 from haypile.wires.seam import Seam
@@ -32,7 +34,9 @@ class Front(Seam):
         if isinstance(parameters, Parameters):
             target = resolve(parameters)
             if isinstance(target, VhostTarget):
-                self.wire = self.make_wire(target)
+                self.wire = wire = self.make_wire(target)
+                if ROUTES in target.options:
+                    wire.open_session = self.open_hybrid(Path(target.options[ROUTES]))
             else:
                 parameters = target
         super().__init__(parameters, *args, **kwargs)
@@ -40,6 +44,26 @@ class Front(Seam):
     def make_wire(self, target: VhostTarget) -> LocalWire:
         """The wire to ``target``."""
         return LocalWire(self, target, self.watch, self.unwatch, patience=self.patience)
+
+    def open_hybrid(self, path: Path) -> Callable[..., Any]:
+        """What opens sessions by the routes file at ``path``. Raises ``targets.TargetError``."""
+        routes = load(path)
+
+        def connect(parameters: Parameters, on_frame: Callable[[Any], None], **callbacks: Any) -> Any:
+            return seam.raw_connection(self.pikas(), on_frame)(parameters, custom_ioloop=self.ioloop, **callbacks)
+
+        def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Any:
+            # The broker is imported by the first connection to this host, not before.
+            from haypile.hybrid.session import HybridSession  # noqa: PLC0415
+
+            return HybridSession.open(target, outbox, routes, connect, **options)
+
+        return open_session
+
+    @classmethod
+    def pikas(cls) -> Any:
+        """pika's own connection class under this one."""
+        return next(kind for kind in cls.__mro__ if kind.__module__.startswith("pika.adapters."))
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the loop call ``callback`` whenever ``fd`` is readable."""

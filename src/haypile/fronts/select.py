@@ -15,7 +15,9 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 
 from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
-from haypile.wires.eager import EagerWire
+from haypile.links import runner
+from haypile.targets import ROUTES
+from haypile.wires.eager import EagerWire, FlushingWire
 from haypile.wires.local import LocalWire
 
 
@@ -37,6 +39,10 @@ class SelectConnection(Front, PikaSelectConnection):  # type: ignore[misc]
         return SelectorIOServicesAdapter(custom_ioloop or IOLoop())
 
 
+# What links connect by, in a room below this one.
+runner.use(SelectConnection)
+
+
 class EagerSelectConnection(SelectConnection):
     """What is under a BlockingConnection, which asks for replies itself."""
 
@@ -44,7 +50,8 @@ class EagerSelectConnection(SelectConnection):
 
     def make_wire(self, target: VhostTarget) -> LocalWire:
         """See ``Front``."""
-        return EagerWire(self, target, self.watch, self.unwatch, patience=self.patience)
+        kind = FlushingWire if ROUTES in target.options else EagerWire
+        return kind(self, target, self.watch, self.unwatch, patience=self.patience)
 
 
 # Its name stands in texts of pika's exceptions.

@@ -12,6 +12,7 @@ no socket, and whoever waits for the connection gets one all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pika.adapters.twisted_connection import TwistedProtocolConnection as PikaTwistedProtocolConnection
@@ -22,7 +23,7 @@ from zope.interface import implementer
 
 from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
-from haypile.targets import resolve
+from haypile.targets import TargetError, resolve
 from haypile.wires import seam
 
 #: Where a TCP connection may be one to a RabbitMQ.
@@ -34,6 +35,10 @@ class TwistedConnection(Front, seam.twisted_connection()):  # type: ignore[misc]
 
     transport: LocalTransport
     readers: dict[int, Reader]
+
+    def open_hybrid(self, path: Path) -> Callable[..., Any]:
+        """See ``Front``. Raises ``targets.TargetError``: pika's connection under Twisted brings no socket."""
+        raise TargetError("hybrid connections are not available under Twisted in this version; use posix:///VHOST")
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""

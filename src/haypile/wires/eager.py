@@ -17,6 +17,7 @@ from pika import spec
 
 from haypile.wires.local import LocalWire
 from haypile.wires.opening import FAILURES
+from haypile.wires.seam import turn_loop
 
 _Deliver = spec.Basic.Deliver
 
@@ -27,6 +28,8 @@ BREATH = 0.001
 class EagerWire(LocalWire):
     """The wire of a front that asks for replies itself, and runs no code of the user while it gets them."""
 
+    #: Replies are there when ``send`` returns.
+    prompt = True
     _working = False
     _looked = 0.0
 
@@ -113,3 +116,30 @@ class EagerWire(LocalWire):
 
 def nothing() -> None:
     """What a timer calls that only keeps the loop from sleeping."""
+
+
+class FlushingWire(EagerWire):
+    """The wire of a session that has sockets: what was sent has left when the call returns, as over pika's own."""
+
+    prompt = False
+
+    def send(self, number: int, method: Any, content: Any) -> None:
+        """See ``LocalWire``."""
+        super().send(number, method, content)
+        self._flush()
+
+    def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None:
+        """See ``LocalWire``."""
+        super().publish(number, method, properties, body)
+        self._flush()
+
+    def _flush(self) -> None:
+        while True:
+            session: Any = self.session
+            if session is None or not getattr(session, "fresh", False):
+                return
+            session.flushed()
+            if session.connecting:
+                turn_loop(self.connection)
+            else:
+                self.look()

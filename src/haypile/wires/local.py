@@ -59,6 +59,8 @@ class LocalWire:
         self.target = target
         self.patience = patience
         self.session: Session | None = None
+        #: What makes the session, where it is not ``opening.open_session``.
+        self.open_session: Callable[..., Any] | None = None
         self.inbox: deque[tuple[int, Any, Any, bytes | None]] = deque()
         self.stale = 0
         self.ending = False

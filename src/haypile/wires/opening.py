@@ -87,7 +87,7 @@ class Opening:
         if wire.down:
             return
         try:
-            wire.session = open_session(
+            wire.session = (wire.open_session or open_session)(
                 wire.target,
                 wire,
                 client_properties=self.client_properties,

@@ -53,6 +53,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_on_stream_connected": ("self",),
         "_on_stream_terminated": ("self", "error"),
         "_process_frame": ("self", "frame_value"),
+        "_deliver_frame_to_channel": ("self", "value"),
     },
     "pika.channel.Channel": {
         "_on_deliver": ("self", "method_frame", "header_frame", "body"),
@@ -149,6 +150,8 @@ class BlockingWire(Wire, Protocol):
     stale: int
     #: The end of the connection is on its way to pika.
     ending: bool
+    #: Replies are there when ``send`` returns.
+    prompt: bool
 
     @property
     def restless(self) -> bool: ...
@@ -341,6 +344,15 @@ def start_workflow(
         on_done=lambda result: kind._unshim_connection_workflow_callback(on_done, result),
     )
     return workflow
+
+
+def raw_connection(kind: Any, on_frame: Callable[[Any], None]) -> Any:
+    """A class like pika's connection class ``kind`` that leaves frames of channels to ``on_frame``."""
+
+    def deliver(self: Any, value: Any) -> None:
+        on_frame(value)
+
+    return type(kind.__name__, (kind,), {"_deliver_frame_to_channel": deliver, "send_raw": kind._send_method})
 
 
 def asyncio_services(loop: Any) -> Any:
@@ -555,7 +567,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
     def basic_get(self, queue: str, auto_ack: bool = False) -> tuple[Any, Any, Any]:
         """See pika."""
         impl, wire = self._impl, self.wire
-        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
+        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN or not wire.prompt:
             got: tuple[Any, Any, Any] = super().basic_get(queue, auto_ack)
             return got
         validators.require_string(queue, "queue")

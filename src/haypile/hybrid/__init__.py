@@ -1,0 +1,1 @@
+"""One connection over two worlds: some names here, some on a RabbitMQ."""

@@ -1,0 +1,1 @@
+"""Store and forward between queues of this host and a RabbitMQ."""

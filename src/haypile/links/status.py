@@ -1,0 +1,139 @@
+"""What is kept of links in a vhost's state directory: how they are doing, who runs them, which were declared.
+
+Owns: the files below ``links/`` there. No URL and no password is ever in them.
+Must not know: connections.
+
+For each link NAME: ``NAME.json`` (its status, replaced whole), ``NAME.lock`` (locked by the process that runs it)
+and, for one that a binding made, ``NAME.plan``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from haypile.links.plan import InvalidPlan, Plan, from_json, to_json
+
+
+def folder(vhost: Path) -> Path:
+    """Where the files of the vhost in directory ``vhost`` are, made if need be."""
+    path = vhost / "links"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _path(vhost: Path, name: str, what: str) -> Path:
+    return folder(vhost) / f"{quote(name, safe='')}.{what}"
+
+
+def _replace(path: Path, value: Any) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    unfinished.write_text(json.dumps(value))
+    unfinished.rename(path)
+
+
+def write(vhost: Path, name: str, status: dict[str, Any]) -> None:
+    """Replace the status of link ``name``. Raises OSError."""
+    _replace(_path(vhost, name, "json"), status)
+
+
+def read_all(vhost: Path) -> dict[str, dict[str, Any]]:
+    """The last status of every link that ever ran, by name; ``running`` says whether somebody runs it now."""
+    found = {}
+    for path in sorted(folder(vhost).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            status = json.loads(path.read_text())
+            found[status["name"]] = {**status, "running": _is_locked(path.with_suffix(".lock"))}
+    return found
+
+
+# -- declared links ---------------------------------------------------------------------------
+
+
+def declare(vhost: Path, plan: Plan) -> None:
+    """Keep ``plan``: whoever runs the links of this vhost runs it too. Raises OSError."""
+    _replace(_path(vhost, plan.name, "plan"), to_json(plan))
+
+
+def forget(vhost: Path, name: str) -> bool:
+    """Undo ``declare``; whether there was one."""
+    try:
+        _path(vhost, name, "plan").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def declared(vhost: Path) -> list[Plan]:
+    """The declared links."""
+    found = []
+    for path in sorted(folder(vhost).glob("*.plan")):
+        with contextlib.suppress(OSError, ValueError, InvalidPlan):
+            found.append(from_json(json.loads(path.read_text())))
+    return found
+
+
+# -- who runs it ------------------------------------------------------------------------------
+
+_mutex = threading.Lock()
+#: Locks of this process: fcntl's would not keep two threads of it apart.
+_held: dict[str, int] = {}
+
+
+def lock(vhost: Path, name: str) -> bool:
+    """Become the one who runs link ``name``; False while another one does."""
+    path = str(_path(vhost, name, "lock"))
+    with _mutex:
+        if path in _held:
+            return False
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        _held[path] = fd
+        return True
+
+
+def unlock(vhost: Path, name: str) -> None:
+    """Let others run it."""
+    with _mutex:
+        fd = _held.pop(str(_path(vhost, name, "lock")), None)
+        if fd is not None:
+            os.close(fd)
+
+
+def _is_locked(path: Path) -> bool:
+    with _mutex:
+        if str(path) in _held:
+            return True
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+
+def _after_fork() -> None:
+    global _mutex
+    _mutex = threading.Lock()
+    # The parent's locks are not the child's.
+    for fd in _held.values():
+        os.close(fd)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,106 @@
+"""Moving a queue to a RabbitMQ and back, while producers and consumers go on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pika
+import pytest
+
+from tests.links.links import LOCAL, connect, drain
+from tests.support.node import Node
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(120)]
+
+
+def move(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """``haypile move ARGUMENTS``."""
+    command = [sys.executable, "-m", "haypile", "move", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_there_and_back(node: Node, state_directory: Path, tmp_path: Path) -> None:
+    """Arguments, bindings, messages and their order."""
+    arguments = {"x-max-priority": 4}
+    sent = [b"%05d" % number for number in range(3000)]
+    with connect(LOCAL) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("shop", "topic", durable=True)
+        channel.exchange_declare("all", "fanout", durable=True)
+        channel.queue_declare("moving", durable=True, arguments=arguments)
+        channel.queue_bind("moving", "shop", "orders.*")
+        channel.exchange_bind("shop", "all")
+        for body in sent:
+            channel.basic_publish("shop", "orders.new", body, pika.BasicProperties(delivery_mode=2))
+    done = move("moving", "--from", LOCAL, "--to", node.url)
+    assert done.returncode == 0, done.stderr
+    assert "3000 messages moved" in done.stdout and "guest" not in done.stdout
+    with connect(node.url) as connection:
+        channel = connection.channel()
+        # The same arguments, else 406; the bindings, else it does not arrive.
+        assert channel.queue_declare("moving", durable=True, arguments=arguments).method.message_count == 3000
+        channel.confirm_delivery()
+        channel.basic_publish("all", "orders.last", b"last", mandatory=True)
+    with connect(LOCAL) as connection:
+        channel = connection.channel()
+        assert channel.queue_declare("moving", passive=True).method.message_count == 0
+        channel.queue_delete("moving")
+    (tmp_path / "there.json").write_text(node.control("export_definitions", "-"))
+    refused = move("moving", "--from", node.url, "--to", LOCAL)
+    assert refused.returncode == 1 and "--definitions" in refused.stderr
+    done = move("moving", "--from", node.url, "--to", LOCAL, "--definitions", str(tmp_path / "there.json"))
+    assert done.returncode == 0, done.stderr
+    assert "3001 messages moved" in done.stdout
+    with connect(LOCAL) as connection:
+        channel = connection.channel()
+        channel.queue_declare("moving", durable=True, arguments=arguments)
+        found = []
+        while (body := channel.basic_get("moving", auto_ack=True)[2]) is not None:
+            found.append(body)
+    assert found[:-1] == sent and found[-1] == b"last"
+    with connect(node.url) as connection:
+        channel = connection.channel()
+        channel.queue_delete("moving")
+        channel.exchange_delete("shop")
+        channel.exchange_delete("all")
+
+
+def test_while_producers_go_on(node: Node, state_directory: Path) -> None:
+    """What is published meanwhile goes along or stays, and none is lost."""
+    stop = threading.Event()
+    published: list[bytes] = []
+
+    def produce() -> None:
+        with connect(LOCAL) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            while not stop.is_set():
+                body = b"%06d" % len(published)
+                channel.basic_publish("", "busy", body)
+                published.append(body)
+                connection.sleep(0.002)
+
+    with connect(LOCAL) as connection:
+        connection.channel().queue_declare("busy", durable=True)
+    with connect(node.url) as connection:
+        connection.channel().queue_delete("busy")
+    producer = threading.Thread(target=produce)
+    producer.start()
+    try:
+        command = [sys.executable, "-m", "haypile", "move", "busy", "--follow", "--from", LOCAL, "--to", node.url]
+        moving = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stop.wait(4)
+        moving.terminate()
+        output, _ = moving.communicate(timeout=20)
+    finally:
+        stop.set()
+        producer.join()
+    assert moving.returncode == 0 and "messages moved" in output
+    there = [body for _, _, body in drain(node.url, "busy", 0)]
+    here = [body for _, _, body in drain(LOCAL, "busy", 0)]
+    assert sorted({*there, *here}) == published
+    assert len(there) > 100
+    assert len(there) + len(here) - len(published) <= 500
