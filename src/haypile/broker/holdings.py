@@ -98,7 +98,7 @@ class Holdings:
                 with self.write() as moving:
                     moving.write_acks()
             except OutOfRoom as error:
-                LOGGER.warning("%d acknowledgements wait: %s", len(self.acked), error)
+                LOGGER.warning("%d acknowledgements wait: %s", len(self.acked), str(error))
 
     def spill(self) -> None:
         """Move every held message from its slot to the taken list, to free the slots."""

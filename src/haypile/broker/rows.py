@@ -11,14 +11,17 @@ below the store's limit of 511; a binding, which has three names, is keyed by a 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pika import data
 
 from haypile.broker.policies import Policy
+from haypile.hay.errors import Damaged
 
 EXCHANGE, QUEUE, BINDING, CONSUMER, LANE, ACTIVE = b"x", b"q", b"b", b"c", b"l", b"a"
 HISTORY, POLICY, OPERATOR, LIMITS = b"h", b"p", b"o", b"v"
@@ -33,6 +36,9 @@ _LANE = struct.Struct(">HI")
 _ID = struct.Struct(">cI")
 _SINCE = struct.Struct(">Q")
 _HOLDER = struct.Struct(">IH")
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 ConsumerKey = tuple[int, int, str]
 
@@ -114,6 +120,25 @@ class QueueRow:
     arguments: dict[str, Any]
 
 
+class BadRow(Damaged):
+    """These bytes are no row's value: something else has written into the store."""
+
+
+def _row(decode: Callable[_P, _T]) -> Callable[_P, _T]:
+    """``decode`` with one kind of error: pika's decoders raise many on bytes that no encoder made."""
+
+    @functools.wraps(decode)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return decode(*args, **kwargs)
+        except BadRow:
+            raise
+        except Exception as error:
+            raise BadRow(f"a row of the store cannot be read ({error}); stop its users and remove it") from error
+
+    return guarded
+
+
 def encode_table(table: dict[str, Any] | None) -> bytes:
     """AMQP encoding of ``table``; nothing for an empty one.
 
@@ -126,6 +151,7 @@ def encode_table(table: dict[str, Any] | None) -> bytes:
     return b"".join(pieces)
 
 
+@_row
 def decode_table(value: bytes, offset: int) -> dict[str, Any]:
     """The table that starts at ``offset``, the last thing in ``value``."""
     if offset >= len(value):
@@ -165,6 +191,7 @@ def encode_exchange(row: ExchangeRow) -> bytes:
     return bytes((flags,)) + _short(row.type) + encode_table(row.arguments)
 
 
+@_row
 def decode_exchange(value: bytes) -> ExchangeRow:
     """The exchange in a row's value."""
     flags = value[0]
@@ -192,6 +219,7 @@ def encode_queue(row: QueueRow) -> bytes:
     return _QUEUE.pack(row.id, row.slot, row.owner, flags) + encode_table(row.arguments)
 
 
+@_row
 def decode_queue(value: bytes) -> QueueRow:
     """The queue in a row's value."""
     number, slot, owner, flags = _QUEUE.unpack_from(value)
@@ -269,6 +297,7 @@ def encode_binding(binding: Binding, since: int, durable: bool = False) -> bytes
     return _SINCE.pack(since) + (value[:1].upper() if durable else value[:1]) + value[1:]
 
 
+@_row
 def decode_binding(key: bytes, value: bytes) -> Binding:
     """The binding in a row."""
     (since,) = _SINCE.unpack_from(value)
@@ -321,6 +350,7 @@ def encode_consumer(row: ConsumerRow) -> bytes:
     return _CONSUMER.pack(row.since, row.priority, row.prefetch, flags) + encode_table(row.arguments)
 
 
+@_row
 def decode_consumer(key: bytes, value: bytes) -> ConsumerRow:
     """The consumer in a row."""
     queue, (session, channel, tag) = split_consumer_key(key)
@@ -360,6 +390,7 @@ def encode_lane(lane: LaneRow) -> bytes:
     return _LANE.pack(lane.maxmsg, lane.msgsize) + lane.name.encode()
 
 
+@_row
 def decode_lane(value: bytes) -> LaneRow:
     """The lane in a row's value."""
     maxmsg, msgsize = _LANE.unpack_from(value)
@@ -371,6 +402,7 @@ def encode_holder(key: ConsumerKey) -> bytes:
     return _HOLDER.pack(key[0], key[1]) + key[2].encode()
 
 
+@_row
 def decode_holder(value: bytes) -> ConsumerKey:
     """The consumer in an active consumer's row."""
     session, channel = _HOLDER.unpack_from(value)

@@ -343,7 +343,8 @@ class Session:
             "queue %r: %d bytes in its kernel queue are no haypile message (%s); put aside in %s",
             queue,
             len(record),
-            error or "no record header",
+            # Its text: a log that keeps the exception would keep this session with it.
+            str(error) if error else "no record header",
             path,
         )
 

@@ -102,7 +102,7 @@ class Vhost:
         try:
             return self.lanes.create(prefix, room, self.announced.announce)
         except OutOfRoom as error:
-            LOGGER.warning("no kernel queue for another AMQP queue: %s; its messages go through the store", error)
+            LOGGER.warning("no kernel queue for another AMQP queue: %s; its messages go through the store", str(error))
             return None
 
     def unlink_lane(self, name: str) -> None:

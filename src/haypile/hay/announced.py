@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import OutOfRoom, explain
 from haypile.hay.places import make_private
 
 
@@ -40,7 +40,7 @@ class Announced:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise OutOfRoom(f"cannot make {path}: {error.strerror}") from error
+            raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
 
     def deny(self, label: str) -> None:
         """The lane is gone."""

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from haypile.hay.errors import UnusableDirectory
+from haypile.hay.errors import Damaged, UnusableDirectory
 from haypile.hay.layout import HEAD, HEAD_SIZE, ID_ROW, INLINE, NOTED
 
 #: Address space for the data, bytes; where the kernel gives less, halve down to the second.
@@ -87,12 +87,16 @@ def encode(operations: Iterable[Operation]) -> bytes:
 
 
 def decode(payload: bytes) -> Iterator[Operation]:
-    """The operations in ``payload``."""
+    """The operations in ``payload``. Raises ``Damaged`` when there are others."""
     at = 0
     while at < len(payload):
+        if at + _OPERATION.size > len(payload):
+            raise Damaged("a batch of the journal ends within an operation")
         op, key_size, value_size = _OPERATION.unpack_from(payload, at)
         at += _OPERATION.size
         end = at + key_size
+        if op > CLEAR or end + value_size > len(payload):
+            raise Damaged("a batch of the journal has an operation that haypile did not write")
         yield op, payload[at:end], payload[end : end + value_size]
         at = end + value_size
 

@@ -13,7 +13,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import OutOfRoom, explain
 
 _ROOM = 4096
 
@@ -31,7 +31,7 @@ class Bell:
             os.mkfifo(path, 0o600)
             self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
-            raise OutOfRoom(f"cannot make {path}: {error.strerror}") from error
+            raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
 
     def ring(self) -> None:
         """Make ``fd`` readable. From any thread, and from signal handlers."""

@@ -9,6 +9,10 @@ LMDB's and the kernel's own exceptions are translated where they arise (``txn``,
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 
 class HayError(Exception):
     """Base of the store's exceptions."""
@@ -16,6 +20,10 @@ class HayError(Exception):
 
 class UnusableDirectory(HayError):
     """The state directory cannot be used safely; the text names it and says what to do."""
+
+
+class Damaged(HayError):
+    """There are bytes in the store that haypile did not write there."""
 
 
 class OutOfRoom(HayError):
@@ -32,3 +40,30 @@ class NestedTransaction(HayError, RuntimeError):
 
 class HayClosed(HayError):
     """The store was closed."""
+
+
+#: What a person can do about a full file system of the store.
+REMEDY = "consume messages, free or enlarge that file system (containers: --shm-size), or set HAYPILE_DIR to another"
+
+#: Errors of the kernel that say that a limit is reached.
+LIMITS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+
+
+def explain(error: OSError, path: Path) -> str:
+    """What ``error`` says about making ``path``: the limit that was reached, and how to raise it."""
+    text = error.strerror or str(error)
+    if error.errno == errno.EMFILE:
+        return f"{text}: this process has reached RLIMIT_NOFILE; raise it (ulimit -n, LimitNOFILE= of systemd)"
+    if error.errno == errno.ENFILE:
+        return f"{text}: the system has reached fs.file-max; raise it (sysctl fs.file-max)"
+    if error.errno == errno.EDQUOT:
+        return f"{text}: the user's quota of that file system is used up"
+    if error.errno == errno.ENOSPC:
+        try:
+            state = os.statvfs(path.parent)
+        except OSError:
+            return f"{text}; {REMEDY}"
+        if state.f_bavail and state.f_files and not state.f_favail:
+            return f"{text}: that file system has no inodes left (df -i); remove files there, or mount it with more"
+        return f"{text}; {REMEDY}"
+    return text

@@ -44,7 +44,7 @@ from haypile.hay import pending, room
 from haypile.hay.base import Base, Contents, Operation, decode, encode, sync_directory
 from haypile.hay.copying import LARGE, Copy, in_parts
 from haypile.hay.environment import means_no_room
-from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory
+from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory, explain
 from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
@@ -255,10 +255,13 @@ class Journal:
             above = above.parent
         make_private(self.place, _VARIABLE)
         self._lock_fd = open_lock(self.place / "lock", create=True)
-        for made in (self.place, *self.place.parents):
-            sync_directory(made)
-            if made == above:
-                break
+        try:
+            for made in (self.place, *self.place.parents):
+                sync_directory(made)
+                if made == above:
+                    break
+        except OSError as error:
+            raise OutOfRoom(f"cannot open {self.place}: {explain(error, self.place)}") from error
 
     def _take_lock(self, wait: bool) -> bool:
         if wait:

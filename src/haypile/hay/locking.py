@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haypile.hay.errors import UnusableDirectory
+from haypile.hay.errors import LIMITS, OutOfRoom, UnusableDirectory, explain
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -36,6 +36,8 @@ def open_lock(path: Path, create: bool) -> int:
     except FileNotFoundError:
         raise UnusableDirectory(f"{path.parent} holds no store; connect once to make it") from None
     except OSError as error:
+        if error.errno in LIMITS:
+            raise OutOfRoom(f"cannot open {path}: {explain(error, path)}") from error
         raise UnusableDirectory(f"cannot open {path}: {error.strerror}; remove it, or its directory") from error
 
 

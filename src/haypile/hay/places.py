@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from urllib.parse import quote
 
-from haypile.hay.errors import OutOfRoom, UnusableDirectory
+from haypile.hay.errors import LIMITS, OutOfRoom, UnusableDirectory, explain
 
 #: Environment variable that names the directory of the vhosts.
 VARIABLE = "HAYPILE_DIR"
@@ -56,7 +56,7 @@ def make_private(path: Path, variable: str = VARIABLE) -> None:
     """Make ``path`` and what is missing above it, mode 0700, unless it exists.
 
     ``variable``: what says where such directories are. Raises ``UnusableDirectory`` when it cannot be
-    made or what exists is not ours alone.
+    made or what exists is not ours alone, ``OutOfRoom`` when a limit is reached.
     """
     try:
         os.mkdir(path, 0o700)
@@ -66,6 +66,8 @@ def make_private(path: Path, variable: str = VARIABLE) -> None:
         make_private(path.parent, variable)
         make_private(path, variable)
     except OSError as error:
+        if error.errno in LIMITS:
+            raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
         raise UnusableDirectory(
             f"cannot make {path}: {error.strerror}; set {variable} to a directory you may write to"
         ) from error

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import REMEDY, OutOfRoom
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -30,8 +30,6 @@ LOW_SHARE = 8
 LOW_MOST = 50_000_000
 #: Publishers of one process ask anew after they used this share of what there was.
 BUDGET_SHARE = 8
-#: What a person can do about it.
-REMEDY = "consume messages, free or enlarge that file system (containers: --shm-size), or set HAYPILE_DIR to another"
 #: Bytes that a message takes in the store besides its record, about.
 MESSAGE_COST = 128
 

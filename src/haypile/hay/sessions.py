@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from haypile.hay.bell import Bell, open_to_ring
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import OutOfRoom, explain
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -104,7 +104,10 @@ class Peers:
 
     def sweep(self, txn: WriteTxn) -> None:
         """Remove files whose session has no row. Under the write lock: none is being made."""
-        names = os.listdir(self.directory)
+        try:
+            names = os.listdir(self.directory)
+        except OSError as error:
+            raise OutOfRoom(f"cannot read {self.directory}: {explain(error, self.directory)}") from error
         for session in {int(stem) for stem, _, _ in (name.partition(".") for name in names) if stem.isdigit()}:
             if session not in self.own and txn.session(session) is None:
                 self.unlink(session)
@@ -124,10 +127,17 @@ class SessionFile:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise OutOfRoom(f"cannot make {path}: {error.strerror}") from error
+            raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.bell = Bell(hay.peers.path(session, ".bell"))
+            #: Kept for the moment in which the landing is made: the process may have no descriptor left then.
+            #: One is for the file, one is what ``mmap`` keeps of it.
+            self._spare = [os.dup(self.bell.fd), os.dup(self.bell.fd)]
+        except OSError as error:
+            os.close(self._fd)
+            hay.peers.unlink(session)
+            raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
         except BaseException:
             os.close(self._fd)
             hay.peers.unlink(session)
@@ -167,12 +177,18 @@ class SessionFile:
         os.pwrite(self._fd, number.to_bytes(8, "little"), 0)
 
     def landing_path(self) -> Path:
-        """Where this session's landing belongs."""
+        """Where this session's landing belongs. It is about to be made: there are descriptors for it."""
+        self._drop_spare()
         return self._peers.path(self.id, ".landing")
 
     def counts_path(self) -> Path:
         """Where this session counts."""
         return self._peers.path(self.id, ".counts")
+
+    def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, []
+        for fd in spare:
+            os.close(fd)
 
     def close(self) -> None:
         """Goodbye; the session's row is to be gone already. Idempotent.
@@ -182,6 +198,7 @@ class SessionFile:
         if self._closed:
             return
         self._closed = True
+        self._drop_spare()
         self.bell.close()
         if self._pid == os.getpid():
             self._peers.unlink(self.id)

@@ -38,7 +38,7 @@ import lmdb
 from haypile.hay import room
 from haypile.hay.clock import monotonic_clock
 from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
-from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
+from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
@@ -362,7 +362,7 @@ class Hay:
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
             room.give_up(self)
-            raise OutOfRoom(f"low on memory: no room left in {self.directory} ({error}); {room.REMEDY}") from error
+            raise OutOfRoom(f"low on memory: no room left in {self.directory} ({error}); {REMEDY}") from error
 
     # -- fork ---------------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ class WriteTxn(Noting):
             if kind == INLINE:
                 record = value[HEAD_SIZE:]
             else:
-                record = self._get(_body_key(entry.body), None, self._hay.db_body)
+                record = self._get(_body_key(entry.body), None, self._hay.db_body) or b""
                 self._drop_body(kind, entry.body)
             taken.append((entry, record))
         return taken
@@ -185,7 +185,7 @@ class WriteTxn(Noting):
             if value[0] == INLINE:
                 record = value[HEAD_SIZE:]
             else:
-                record = self._get(_body_key(entry.body), None, self._hay.db_body)
+                record = self._get(_body_key(entry.body), None, self._hay.db_body) or b""
             held.append((entry, record))
         return held
 
@@ -257,7 +257,7 @@ class WriteTxn(Noting):
             self.note_gone(_prefix(READY, queue)[1:] + order)
         if value[0] == INLINE:
             return entry, value[HEAD_SIZE:]
-        record = self._get(_body_key(entry.body), None, self._hay.db_body)
+        record = self._get(_body_key(entry.body), None, self._hay.db_body) or b""
         self._drop_body(value[0], entry.body)
         return entry, record
 

@@ -13,13 +13,14 @@ KeyboardInterrupt included, leaves neither lock nor transaction behind.
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 
-from haypile.hay.errors import HayError, NestedTransaction
+from haypile.hay.errors import Damaged, HayError, NestedTransaction
 from haypile.hay.gates import UNSETTLED, VERSION
 from haypile.hay.layout import (
     COUNT,
@@ -138,6 +139,8 @@ class Writing(ReadTxn):
             try:
                 if isinstance(error, lmdb.Error):
                     hay.refuse(error)
+                elif isinstance(error, struct.error):
+                    raise Damaged(f"the store in {hay.directory} holds what haypile did not write ({error})") from error
             finally:
                 # An exception's traceback holds this frame.
                 del error

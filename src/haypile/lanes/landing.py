@@ -78,6 +78,8 @@ class Landed(NamedTuple):
     number: int = 0
     inferred: bool = False
 
+_LIMITS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+
 
 class Landing:
     """A session's slots. One thread at a time; other processes only ``read`` it when it is dead."""
@@ -117,21 +119,23 @@ class Landing:
         size = _HEADER + slots * (PREFIX_BYTES + slot_bytes)
         temporary = path.with_name(path.name + ".new")
         temporary.unlink(missing_ok=True)
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = -1
         try:
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             os.posix_fallocate(fd, 0, size)
             os.pwrite(fd, _MAGIC + slots.to_bytes(8, "little") + slot_bytes.to_bytes(8, "little"), 0)
             landing = cls(fd, slots, slot_bytes)
             os.rename(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG):
+            if error.errno in _LIMITS:
                 raise NoRoom(
                     f"no room for a landing of {size} bytes in {path.parent}: {error.strerror}"
                 ) from error
             raise
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         return landing
 
     # -- slots --------------------------------------------------------------------------------
@@ -312,6 +316,10 @@ class Landing:
                 return
             slots, slot_bytes = int.from_bytes(head[8:16], "little"), int.from_bytes(head[16:24], "little")
             stride = PREFIX_BYTES + slot_bytes
+            # Never shorter than it says, unless somebody else has written there.
+            slots = min(slots, (state.st_size - _HEADER) // stride)
+            if slot_bytes < _MARK_BYTES or slot_bytes % 8:
+                return
             for slot in range(slots):
                 data = os.pread(fd, stride, _HEADER + slot * stride)
                 view = memoryview(data)
