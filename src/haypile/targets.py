@@ -248,6 +248,8 @@ def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
         durability=url.options.durability,
         # Vhosts of the same name in two places are two vhosts.
         journal=vhost_directory(journal_directory() / encoded(str(base)), vhost, transport),
+        base=base,
+        journal_base=journal_directory(),
         consumer_timeout=consumer_timeout(),
     )
 

@@ -52,6 +52,9 @@ class VhostTarget:
     durability: str = "disk"
     #: Where the vhost's journal is; None: it has none.
     journal: Path | None = None
+    #: What must be ours alone, beside the vhost's own directory and journal: all that lies above them.
+    base: Path | None = None
+    journal_base: Path | None = None
     #: ms within which a delivery is to be acknowledged; 0: any time. RabbitMQ's default is half an hour.
     consumer_timeout: int = 1_800_000
     options: dict[str, str] = field(default_factory=dict, hash=False)

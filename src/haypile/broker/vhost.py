@@ -22,6 +22,7 @@ from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.journal import Journal
+from haypile.hay.places import make_private
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
 from haypile.lanes.errors import LaneError
@@ -61,7 +62,12 @@ class Vhost:
         self.target = target
         self.name = target.vhost
         self.lanes: Lanes = lanes_of(target.transport)
-        journal = None if target.journal is None else Journal(target.journal, is_durable, revive)
+        journal = None
+        if target.journal is not None:
+            journal = Journal(target.journal, is_durable, revive, base=target.journal_base)
+        if target.base is not None:
+            # Whoever owns a directory above ours may put another one in its place.
+            make_private(target.base)
         self.hay = Hay.open(target.directory, journal=journal)
         self.topology = Topology(self.hay, target.vhost)
         self.clock = Clock(self.hay.now)

@@ -28,8 +28,9 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from haypile.hay.errors import Damaged, UnusableDirectory
+from haypile.hay.errors import Damaged, OutOfRoom, UnusableDirectory, explain
 from haypile.hay.layout import HEAD, HEAD_SIZE, ID_ROW, INLINE, NOTED
+from haypile.hay.places import make_private
 
 #: Address space for the data, bytes; where the kernel gives less, halve down to the second.
 MAP_SIZE, MAP_SIZE_LEAST = 1 << 38, 1 << 26
@@ -262,6 +263,27 @@ def _open(place: Path, *, create: bool) -> Any:
             if size <= MAP_SIZE_LEAST:
                 raise
             size //= 2
+
+
+def make_lasting(place: Path, base: Path | None, variable: str) -> None:
+    """Make the private directory ``place``, its name and those above it on disk when this returns.
+
+    ``base``, above it, must be ours alone, too: who owns a directory may put another one in its place.
+    ``variable``: see ``make_private``. Raises ``UnusableDirectory``, ``OutOfRoom``.
+    """
+    above = place
+    while not above.exists():
+        above = above.parent
+    for path in (base, place):
+        if path is not None:
+            make_private(path, variable)
+    try:
+        for made in (place, *place.parents):
+            sync_directory(made)
+            if made == above:
+                break
+    except OSError as error:
+        raise OutOfRoom(f"cannot open {place}: {explain(error, place)}") from error
 
 
 def sync_directory(path: Path) -> None:

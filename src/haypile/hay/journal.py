@@ -41,14 +41,13 @@ from typing import Any
 import lmdb
 
 from haypile.hay import pending, room
-from haypile.hay.base import Base, Contents, Operation, decode, encode, sync_directory
+from haypile.hay.base import Base, Contents, Operation, decode, encode, make_lasting, sync_directory
 from haypile.hay.copying import LARGE, Copy, in_parts
 from haypile.hay.environment import means_no_room
-from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory, explain
+from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory
 from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
-from haypile.hay.places import make_private
 from haypile.hay.reading import ReadTxn
 from haypile.hay.store import Hay  # before this module's fork handlers, which must come first then
 
@@ -74,8 +73,12 @@ class Journal:
     store from what the journal holds.
     """
 
-    def __init__(self, place: Path, keeps: Callable[[bytes, bytes], bool], revive: Reviver) -> None:
+    def __init__(
+        self, place: Path, keeps: Callable[[bytes, bytes], bool], revive: Reviver, base: Path | None = None
+    ) -> None:
+        """``base``: a directory above ``place`` that must be ours alone, too."""
         self.place = place
+        self._above = base
         self._copy = Copy(keeps)
         self._revive = revive
         self.mutex: Any = threading.RLock()
@@ -250,18 +253,8 @@ class Journal:
             self._close_files()
             os.close(self._lock_fd)
             self._lock_fd = -1
-        above = self.place
-        while not above.exists():
-            above = above.parent
-        make_private(self.place, _VARIABLE)
+        make_lasting(self.place, self._above, _VARIABLE)
         self._lock_fd = open_lock(self.place / "lock", create=True)
-        try:
-            for made in (self.place, *self.place.parents):
-                sync_directory(made)
-                if made == above:
-                    break
-        except OSError as error:
-            raise OutOfRoom(f"cannot open {self.place}: {explain(error, self.place)}") from error
 
     def _take_lock(self, wait: bool) -> bool:
         if wait:
