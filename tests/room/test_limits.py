@@ -42,7 +42,7 @@ def many(vhost: Vhost, setting: str = "true", *arguments: str) -> subprocess.Com
 @pytest.mark.parametrize(
     ("transport", "setting", "said"),
     [
-        ("posix", "ulimit -q 90000", r"RLIMIT_MSGQUEUE .*ulimit -q"),
+        ("posix", "ulimit -q 300", r"RLIMIT_MSGQUEUE .*ulimit -q"),
         ("posix", "echo 3 > /proc/sys/fs/mqueue/queues_max", r"fs.mqueue.queues_max .*sysctl fs.mqueue.queues_max="),
         ("sysv", "echo 3 > /proc/sys/kernel/msgmni", r"sysctl kernel.msgmni="),
     ],
