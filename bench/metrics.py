@@ -31,6 +31,8 @@ METRICS = {
         Metric("rate", "msg/s", True, "messages"),
         Metric("publish_rate", "msg/s", True, "publishing"),
         Metric("drain_rate", "msg/s", True, "draining"),
+        Metric("share", "", True, "messages / those of BlockingConnection"),
+        Metric("lag", "", False, "round trip / that of BlockingConnection"),
         Metric("cpu", "us/msg", False, "CPU, broker included"),
         Metric("publish_cpu", "us/msg", False, "CPU of publishing, broker included"),
         Metric("steadiness", "", True, "slowest tenth / median tenth"),

@@ -204,3 +204,10 @@ def exists(name: str) -> bool:
     except posix_ipc.ExistentialError:
         return False
     return True
+
+
+def test_asyncio(start: Start) -> None:
+    """Coroutines on both sides."""
+    consumer = start("asyncio_consumer/consumer.py", "3", until="waiting for messages")
+    assert finish(start("asyncio_consumer/producer.py", "one", "two", "three")) == "sent 3\n"
+    assert finish(consumer) == "received one\nreceived two\nreceived three\n"

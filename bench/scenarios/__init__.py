@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bench.scenarios import (
     acknowledging,
+    asyncio_front,
     backlog,
     binding,
     confirming,
@@ -24,6 +25,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *acknowledging.SCENARIOS,
     *confirming.SCENARIOS,
     *round_trip.SCENARIOS,
+    *asyncio_front.SCENARIOS,
     *fan_out.SCENARIOS,
     *crowd.SCENARIOS,
     *binding.SCENARIOS,

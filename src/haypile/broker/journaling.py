@@ -7,13 +7,17 @@ A session that changed something durable sees to a flush within DELAY. A confirm
 covers its message, and one flush serves all that wait, in all sessions: the gate page says how far
 the last one came. A message that is consumed before needs none: who takes it rings whoever waits. So where
 a flush takes long and there are consumers, the publisher gives them a moment, as long as that helps.
+
+A flush waits for a disk. A session whose loop has other work to do has it done in another thread (``offload``): one
+flush at a time, and what waits for it is seen to when that is back.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pika import spec
@@ -24,6 +28,7 @@ from haypile.hay.pending import MESSAGE_ROW, is_safe
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Channel
+    from haypile.broker.ports import Offload
     from haypile.broker.session import Session
     from haypile.hay.journal import Journal
 
@@ -60,10 +65,16 @@ class Waiting(NamedTuple):
 class Journaling:
     """One session's."""
 
-    def __init__(self, session: Session, journal: Journal | None) -> None:
+    def __init__(self, session: Session, journal: Journal | None, offload: Offload | None = None) -> None:
         """``journal``: None for a session that is not to survive the host (?durability=host)."""
         self.session = session
         self.journal = journal
+        self.offload = offload
+        #: A flush of ours is under way in another thread.
+        self.flushing = False
+        #: What the session goes on with when all is flushed.
+        self.then: Callable[[], None] | None = None
+        self.finished = False
         self.clock = session.vhost.clock.monotonic
         #: Somebody in this session waits for confirms.
         self.awaits = False
@@ -212,24 +223,74 @@ class Journaling:
     # -- flushing -----------------------------------------------------------------------------
 
     def flush(self, *, wait: bool = True) -> bool:
-        """Flush; False when that is to be tried again."""
+        """Flush; False when it is not done yet: it is to be tried again, or under way."""
         journal = self.journal
         if journal is None:
             return False
-        start = self.clock()
+        work = partial(journal.flush, self.session.vhost.hay, wait=wait)
+        if self.offload is not None:
+            # What is noted meanwhile sets the deadline anew, for the next one.
+            self.deadline = 0.0
+            if not self.flushing:
+                self.flushing = True
+                self.offload(work, self.flushed)
+            return False
         try:
-            done = journal.flush(self.session.vhost.hay, wait=wait)
+            done = work()
         except OutOfRoom as error:
-            # Said once: the alarm is for all publishers of persistent messages, and this one knows already.
-            self.session.pressure.block(f"low on disk: {error}")
-            self.deadline = start + RETRY
-            self.session.set_timer()
+            self.put_off(error)
             return False
         if done:
             self.deadline = 0.0
-            if not self.session.pressure.waiting:
-                self.session.pressure.unblock()
+            self.room_again()
         return done
+
+    def room_again(self) -> None:
+        """A flush was done."""
+        if not self.session.pressure.waiting:
+            self.session.pressure.unblock()
+
+    def put_off(self, error: OutOfRoom) -> None:
+        """There was no room for a flush."""
+        # Said once: the alarm is for all publishers of persistent messages, and this one knows already.
+        self.session.pressure.block(f"low on disk: {error}")
+        self.deadline = self.clock() + RETRY
+        self.session.set_timer()
+
+    def flushed(self, error: BaseException | None) -> None:
+        """The other thread is back."""
+        self.flushing = False
+        if self.session.closed:
+            return
+        if isinstance(error, OutOfRoom):
+            self.put_off(error)
+        elif error is not None:
+            # The end of the session does not try it again, in the loop.
+            self.mark = 0
+            try:
+                raise error
+            finally:
+                # Else the traceback would hold itself, and the store's pages with it.
+                error = None
+        else:
+            self.room_again()
+            if self.mark > self.words[FLUSHED] and not self.deadline:
+                self.deadline = self.clock() + DELAY
+                self.session.set_timer()
+        if self.waiting and error is None:
+            self.settle()
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+
+    def finish(self, then: Callable[[], None]) -> bool:
+        """Whether there is something to flush before the session may end: ``then`` is called after that."""
+        if self.offload is None or self.journal is None or self.finished or self.mark <= self.words[FLUSHED]:
+            return False
+        self.finished = True
+        self.then = then
+        self.flush()
+        return True
 
     def on_timer(self) -> bool:
         """Time has gone by; whether that was all (the session's other business is due once a second)."""
@@ -259,7 +320,10 @@ class Journaling:
     def close(self) -> None:
         """The session ends: leave nothing for others to do."""
         words = self.words
-        if self.journal is not None and words[PENDING] > words[FLUSHED]:
+        # A loop does not wait for what others have left; they are still there.
+        ours = words[PENDING] if self.offload is None else min(self.mark, words[PENDING])
+        if self.journal is not None and ours > words[FLUSHED]:
+            self.offload = None
             try:
                 self.flush()
             except HayError as error:

@@ -10,11 +10,16 @@ wire other than through ``Outbox``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pika.spec import BasicProperties
+
+#: ``offload(work, done)``: run ``work`` in another thread, then call ``done`` with what it raised, or None, where
+#: the session's loop turns. ``done`` may raise what the wire takes for a failure of the vhost.
+Offload = Callable[[Callable[[], object], Callable[[BaseException | None], None]], None]
 
 
 class Outbox(Protocol):

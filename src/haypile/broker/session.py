@@ -30,7 +30,7 @@ from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handle import make_handle
 from haypile.broker.holdings import ROW, Holdings, Moving
 from haypile.broker.journaling import Journaling
-from haypile.broker.ports import Outbox, VhostTarget
+from haypile.broker.ports import Offload, Outbox, VhostTarget
 from haypile.broker.pressure import Congested, Pressure, Rest
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import NOTHING, QueueHandle
@@ -69,7 +69,14 @@ class Session:
     """One connection to a vhost of this host."""
 
     def __init__(
-        self, vhost: Vhost, outbox: Outbox, info: dict[str, Any], user: str, patience: float, durable: bool
+        self,
+        vhost: Vhost,
+        outbox: Outbox,
+        info: dict[str, Any],
+        user: str,
+        patience: float,
+        durable: bool,
+        offload: Offload | None = None,
     ) -> None:
         self.vhost = vhost
         self.outbox = outbox
@@ -79,7 +86,7 @@ class Session:
         self.file = SessionFile.create(vhost.hay, ROW.pack(0) + text)
         self.id = self.file.id
         self.holdings = Holdings(self, text)
-        self.journaling = Journaling(self, vhost.hay.journal if durable else None)
+        self.journaling = Journaling(self, vhost.hay.journal if durable else None, offload)
         self.publisher = Publisher(self, patience)
         self.counters = Counters(self.file.counts_path())
         self.due = Due(self)
@@ -107,19 +114,21 @@ class Session:
         patience: float = 0.002,
         info: dict[str, Any] | None = None,
         counted: bool = True,
+        offload: Offload | None = None,
     ) -> Session:
         """Join the vhost at ``target``.
 
         ``patience`` is the longest wait for a full lane, seconds. Raises AMQPError as RabbitMQ
         would refuse the connection, ``hay.errors.UnusableDirectory`` for a directory that is not
         safe to use, ``hay.errors.OutOfRoom`` when there is no room to register. ``counted``: the vhost's
-        max-connections is for it, too.
+        max-connections is for it, too. ``offload`` does what takes as long as a disk does; None: the
+        session waits for the disk.
         """
         vhost = Vhost.join(target)
         try:
             if counted:
                 ruling.check_connections(vhost, user)
-            session = cls(vhost, outbox, info or {}, user, patience, target.durability == "disk")
+            session = cls(vhost, outbox, info or {}, user, patience, target.durability == "disk", offload)
         except BaseException:
             vhost.leave()
             raise

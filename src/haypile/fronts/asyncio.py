@@ -19,6 +19,8 @@ from haypile.wires import seam
 class AsyncioConnection(Front, PikaAsyncioConnection):  # type: ignore[misc]
     """pika's AsyncioConnection; its parameters say where it leads (``targets``)."""
 
+    threads = True
+
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""
         self.ioloop.add_reader(fd, callback)

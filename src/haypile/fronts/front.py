@@ -26,6 +26,8 @@ class Front(Seam):
 
     #: Longest wait for room in a lane, seconds: other work of the loop waits too.
     patience = 0.0005
+    #: What waits for a disk is done in another thread.
+    threads = False
 
     def __init__(self, parameters: Parameters | None = None, *args: Any, **kwargs: Any) -> None:
         """See pika. Raises ``targets.TargetError`` for parameters that lead nowhere."""
@@ -43,7 +45,7 @@ class Front(Seam):
 
     def make_wire(self, target: VhostTarget) -> LocalWire:
         """The wire to ``target``."""
-        return LocalWire(self, target, self.watch, self.unwatch, patience=self.patience)
+        return LocalWire(self, target, self.watch, self.unwatch, patience=self.patience, threads=self.threads)
 
     def open_hybrid(self, path: Path) -> Callable[..., Any]:
         """What opens sessions by the routes file at ``path``. Raises ``targets.TargetError``."""

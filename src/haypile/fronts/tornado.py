@@ -19,6 +19,8 @@ from haypile.fronts.front import Front
 class TornadoConnection(Front, PikaTornadoConnection):  # type: ignore[misc]
     """pika's TornadoConnection; its parameters say where it leads (``targets``)."""
 
+    threads = True
+
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""
         loop = self.ioloop

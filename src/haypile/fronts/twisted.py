@@ -33,6 +33,7 @@ PORTS = (5671, 5672)
 class TwistedConnection(Front, seam.twisted_connection()):  # type: ignore[misc]
     """What is under the protocol, over a local wire."""
 
+    threads = True
     transport: LocalTransport
     readers: dict[int, Reader]
 

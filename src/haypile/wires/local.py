@@ -16,12 +16,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pika import exceptions, frame, spec
 
-from haypile.broker.ports import VhostTarget
-from haypile.wires import handshake, lives
+from haypile.broker.ports import Offload, VhostTarget
+from haypile.wires import handshake, lives, workers
 from haypile.wires.opening import FAILURES, Opening
 from haypile.wires.seam import Seam
 
@@ -32,6 +33,7 @@ LOGGER = logging.getLogger("haypile")
 
 _Deliver = spec.Basic.Deliver
 _Ack = spec.Basic.Ack
+_Close = spec.Connection.Close
 _BasicProperties = spec.BasicProperties
 
 #: What a frame has room for.
@@ -53,8 +55,12 @@ class LocalWire:
         unwatch: Callable[[int], None],
         *,
         patience: float,
+        threads: bool = False,
     ) -> None:
-        """``watch(fd, callback)`` and ``unwatch(fd)`` are the loop's; ``patience``: see ``Session.open``."""
+        """``watch(fd, callback)`` and ``unwatch(fd)`` are the loop's; ``patience``: see ``Session.open``.
+
+        ``threads``: what waits for a disk is done in another thread.
+        """
         self.connection = connection
         self.target = target
         self.patience = patience
@@ -70,6 +76,7 @@ class LocalWire:
         self._soon = False
         self._timer: Any = None
         self._valid: set[tuple[str, str]] = set()
+        self.offload: Offload | None = self.do_elsewhere if threads else None
         self.opening = Opening(self)
         self.down = False
         lives.begin(self)
@@ -108,6 +115,10 @@ class LocalWire:
             method.encode()
         session = self.session
         if session is not None:
+            if method.__class__ is _Close and self.offload is not None:
+                again = partial(self.send, number, method, None)
+                if session.journaling.finish(again):
+                    return
             try:
                 session.handle(number, method)
             except FAILURES as error:
@@ -206,6 +217,20 @@ class LocalWire:
         if not self._scheduled:
             self.schedule()
 
+    def do_elsewhere(self, work: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        """See ``ports.Offload``."""
+
+        def back(error: BaseException | None) -> None:
+            def in_loop() -> None:
+                self._work(done, error)
+                self.turn()
+
+            # The loop may be closed by now, and with it the connection's time is over.
+            with contextlib.suppress(RuntimeError):
+                self.connection.call_soon(in_loop)
+
+        workers.run(work, back)
+
     # -- the loop turns ---------------------------------------------------------------------
 
     def schedule(self) -> None:
@@ -262,7 +287,7 @@ class LocalWire:
             self._work(self.session.on_timer)
             self.turn()
 
-    def _work(self, work: Callable[..., None], *arguments: int) -> None:
+    def _work(self, work: Callable[..., None], *arguments: Any) -> None:
         """Let the session work; what it puts into the inbox is seen to afterwards."""
         before, self._scheduled = self._scheduled, True
         try:

@@ -21,6 +21,7 @@ from haypile.wires import handshake
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
+    from haypile.broker.vhost import Vhost
     from haypile.wires.local import LocalWire
 
 LOGGER = logging.getLogger("haypile")
@@ -36,6 +37,23 @@ def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Sess
     return Session.open(target, outbox, **options)
 
 
+def join_vhost(target: VhostTarget) -> Vhost:
+    """What takes long about opening a connection: the broker's modules, a store, the journal's directory."""
+    from haypile.broker import session  # noqa: PLC0415, F401
+    from haypile.broker.vhost import Vhost  # noqa: PLC0415
+
+    vhost = Vhost.join(target)
+    journal = vhost.hay.journal
+    if journal is not None and target.durability == "disk":
+        journal.wanted = True
+        try:
+            journal.prepare()
+        except HayError as error:
+            # It is told when something is to be kept.
+            LOGGER.debug("no journal: %s", error)
+    return vhost
+
+
 class Opening:
     """The opening of one connection."""
 
@@ -45,6 +63,8 @@ class Opening:
         self.client_properties: dict[str, Any] = {}
         #: Ends it when it takes too long.
         self._limit: Any = None
+        #: The vhost, joined by another thread.
+        self._vhost: Vhost | None = None
 
     def begin(self, stack_timeout: float | None) -> None:
         """Have pika start the handshake; ``stack_timeout``: seconds until it is given up."""
@@ -82,11 +102,36 @@ class Opening:
             self.wire.connection.call_later(0, self.join)
 
     def join(self) -> None:
-        """Join the vhost."""
+        """Join the vhost, in another thread where the loop has other work to do."""
+        if self.wire.offload is not None:
+            self.wire.offload(self.prepare, self.prepared)
+        else:
+            self.enter()
+
+    def prepare(self) -> None:
+        """In the other thread."""
+        self._vhost = join_vhost(self.wire.target)
+
+    def prepared(self, error: BaseException | None) -> None:
+        """Back in the loop."""
+        try:
+            self.enter(error)
+        finally:
+            vhost, self._vhost = self._vhost, None
+            if vhost is not None:
+                vhost.leave()
+
+    def enter(self, failed: BaseException | None = None) -> None:
+        """Have a session; ``failed``: why there cannot be one."""
         wire = self.wire
         if wire.down:
             return
         try:
+            if failed is not None:
+                try:
+                    raise failed
+                finally:
+                    failed = None
             wire.session = (wire.open_session or open_session)(
                 wire.target,
                 wire,
@@ -94,6 +139,7 @@ class Opening:
                 user=self.user,
                 patience=wire.patience,
                 info={"pid": os.getpid(), "user": self.user},
+                offload=wire.offload,
             )
         except AMQPError as error:
             wire.method(0, spec.Connection.Close(error.reply_code, error.reply_text, 10, 40))
