@@ -1,13 +1,16 @@
 """A program that type-checks against pika, and so must against haypile. Checked by mypy, never run."""
 
+import asyncio
 import functools
 import logging
 from collections.abc import Callable
 
 import haypile as pika
+from haypile.adapters.asyncio_connection import AsyncioConnection
 from haypile.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from haypile.adapters.select_connection import IOLoop, SelectConnection
-from haypile.adapters.utils.connection_workflow import AMQPConnectorException
+from haypile.adapters.utils.connection_workflow import AbstractAMQPConnectionWorkflow, AMQPConnectorException
+from haypile.channel import Channel
 from haypile.connection import Connection, Parameters, URLParameters
 from haypile.credentials import ExternalCredentials, PlainCredentials
 from haypile.delivery_mode import DeliveryMode
@@ -100,6 +103,47 @@ class Consumer:
     def channel_open(self, channel: pika.channel.Channel) -> None:
         """The channel, too."""
         channel.queue_declare("queue", callback=lambda frame: self.done(frame.method.message_count))
+
+
+class AsyncConsumer:
+    """The asyncio kind, and pika's connection workflow."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.connection: AsyncioConnection = AsyncioConnection(
+            parameters(None),
+            on_open_callback=self.opened,
+            on_open_error_callback=self.failed,
+            on_close_callback=self.failed,
+            custom_ioloop=loop,
+        )
+        self.workflow: AbstractAMQPConnectionWorkflow = SelectConnection.create_connection(
+            [parameters(None), pika.URLParameters("amqp://localhost")], on_done=self.done
+        )
+
+    def opened(self, connection: Connection) -> None:
+        """Open."""
+        connection.channel(channel_number=1, on_open_callback=self.channel_open)
+
+    def failed(self, connection: Connection, error: BaseException) -> None:
+        """Not, or not any more."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def done(self, result: Connection | AMQPConnectorException) -> None:
+        """The workflow's end."""
+        if isinstance(result, Connection):
+            result.close(200, "enough")
+
+    def channel_open(self, channel: Channel) -> None:
+        """Consume."""
+        channel.basic_qos(prefetch_count=10, callback=None)
+        tag: str = channel.basic_consume("queue", self.on_message, exclusive=True)
+        channel.add_on_cancel_callback(lambda frame: self.loop.stop())
+        LOGGER.info("%s", tag)
+
+    def on_message(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+        """One."""
+        channel.basic_nack(method.delivery_tag, requeue=not method.redelivered)
 
 
 if __name__ == "__main__":
