@@ -117,7 +117,8 @@ class LocalWire:
         if session is not None:
             if method.__class__ is _Close and self.offload is not None:
                 again = partial(self.send, number, method, None)
-                if session.journaling.finish(again):
+                journaling = getattr(session, "journaling", None)  # a hybrid vhost's has it in its local half
+                if journaling is not None and journaling.finish(again):
                     return
             try:
                 session.handle(number, method)
