@@ -104,10 +104,16 @@ class Due:
 
     def catch_up(self) -> None:
         """Do what is late, before an answer could tell: a program that only asks turns no loop."""
-        clock = self.session.vhost.clock
-        due = self.gates.due
-        if (due and due <= clock.now()) or self.session.timer_at <= clock.monotonic():
+        if self.session.timer_at <= self.session.vhost.clock.monotonic():
             self.session.on_timer()
+        else:
+            self.settle_late()
+
+    def settle_late(self) -> None:
+        """Do what is due already."""
+        due = self.gates.due
+        if due and due <= self.session.vhost.clock.now():
+            self.settle()
 
     def expire_queue(self, txn: WriteTxn, handle: QueueHandle, context: Context, now: int) -> None:
         """Delete a queue that nobody has used for its x-expires."""

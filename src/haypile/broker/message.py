@@ -34,6 +34,8 @@ FLAGS_AT = HEADER_SIZE - 1
 CACHE_LIMIT = 1024
 #: RabbitMQ's default max_message_size (https://www.rabbitmq.com/docs/3.13/configure), bytes.
 MAX_BODY = 134_217_728
+#: What a content header frame holds at most (RabbitMQ says 8 less, and takes this), and beside properties; bytes.
+MAX_HEADER, HEADER_FIELDS = 131_072, 12
 
 _EMPTY = vars(BasicProperties()).copy()
 _new_properties = BasicProperties.__new__

@@ -174,6 +174,11 @@ def queue_limit(name: str, vhost: str, limit: int) -> str:
     return f"cannot declare queue '{name}': queue limit in vhost '{vhost}' ({limit}) is reached"
 
 
+def header_too_large(size: int, most: int) -> str:
+    """501: a content header frame of so many bytes, larger than a connection's frames may be."""
+    return f"type 2, all octets = <<>>: {{frame_too_large,{size},{most}}}"
+
+
 def ack_timeout(channel: int, milliseconds: int) -> str:
     """406: consumer_timeout."""
     return (

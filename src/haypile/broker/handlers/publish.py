@@ -16,7 +16,7 @@ from pika.spec import BasicProperties
 from haypile.broker import message, texts
 from haypile.broker.aside import Aside
 from haypile.broker.channel import Channel, Mode
-from haypile.broker.errors import NotImplementedByBroker, PreconditionFailed
+from haypile.broker.errors import FrameError, NotImplementedByBroker, PreconditionFailed
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CONTENT
 from haypile.broker.pressure import Congested
@@ -59,7 +59,12 @@ def basic_publish(
         raise NotImplementedByBroker(texts.IMMEDIATE)
     if len(body) > message.MAX_BODY:
         raise PreconditionFailed(texts.message_too_large(len(body), message.MAX_BODY))
+    mode = channel.mode
+    if method.mandatory or mode is Mode.CONFIRM:
+        session.due.settle_late()  # who is told where the message went must not be told of a queue that has expired
     encoded = message.encode_properties(properties)
+    if len(encoded) + message.HEADER_FIELDS > message.MAX_HEADER:
+        raise FrameError(texts.header_too_large(len(encoded) + message.HEADER_FIELDS, message.MAX_HEADER - 8))
     if encoded and properties is not None and properties.reply_to == reply_to.NAME:
         properties, encoded = reply_to.address(channel, encoded)
     handles, prefix, kept = session.publisher.route(method.exchange, method.routing_key, properties)
@@ -69,7 +74,6 @@ def basic_publish(
         properties = message.decode_properties(encoded)
         del properties.headers["BCC"]
         encoded = message.encode_properties(properties)
-    mode = channel.mode
     # Before the publish counts: it may have to be tried again.
     pressure = session.pressure
     sent = pressure.foreign and mode is not Mode.TX and pressure.send(handles, properties, body)
