@@ -10,7 +10,7 @@ take for an exchange type, asked of RabbitMQ 3.10.8.
 from __future__ import annotations
 
 _WORDS = """
-Direct a abstract ack alert all and any append array atom auth b backup bad bar base basic begin binary
+a abstract ack alert all and any append array atom auth b backup bad bar base basic begin binary
 bind boolean bottom break broadcast c cancel case catch class classic client close cluster common
 consistent consumer consumers continue count critical d data date day debug declare default delay
 delete dlx do down dummy durable else empty end entries entry error errors event events exact
