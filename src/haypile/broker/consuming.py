@@ -146,7 +146,9 @@ def retire_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     handle.close_gate()
     handle.begin_change()
     lane = handle.current_lane()
-    if lane is not None and not empty(moving, handle, lane):
+    # A lane that cannot be opened (no descriptor is left) stays for the next one, with its gate closed.
+    stays = lane is None and row is not None and session.vhost.lanes.is_there(row.name)
+    if stays or (lane is not None and not empty(moving, handle, lane)):
         handle.keep_lane(lane)
         context.txn.on_commit.append(handle.end_change)
         return

@@ -186,6 +186,9 @@ class QueueHandle(Elsewhere):
             row = self.queue.lane
             if row is not None and not self.queue.deleted:
                 self.lane = self.vhost.open_lane(row.name)
+                if self.lane is None:
+                    # Gone, or there is no descriptor left for it: the next look may find it.
+                    return None
             self.generation = generation
         return self.lane
 

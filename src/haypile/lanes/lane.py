@@ -94,6 +94,9 @@ class Lanes(Protocol):
     def label(self, name: str) -> str:
         """What the lane called ``name`` was announced as: a file's name."""
 
+    def is_there(self, name: str) -> bool:
+        """Whether there is a lane called ``name``, if perhaps one that cannot be opened now."""
+
     def unlink_label(self, label: str) -> None:
         """Remove the lane announced as ``label``, if it is there."""
 

@@ -215,6 +215,16 @@ class PosixLanes:
         """See ``Lanes.label``."""
         return name.strip("/")
 
+    def is_there(self, name: str) -> bool:
+        """See ``Lanes.is_there``."""
+        try:
+            PosixLane(posix_ipc.MessageQueue(name)).close()
+        except posix_ipc.ExistentialError:
+            return False
+        except (posix_ipc.Error, OSError):
+            pass
+        return True
+
     def unlink_label(self, label: str) -> None:
         """See ``Lanes.unlink_label``."""
         unlink("/" + label)

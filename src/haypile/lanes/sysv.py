@@ -255,6 +255,10 @@ class SysVLanes:
         """See ``Lanes.label``: the identifier is known only when the queue is made."""
         return name.partition("/")[2]
 
+    def is_there(self, name: str) -> bool:
+        """See ``Lanes.is_there``: one that is there can be opened."""
+        return find(name) is not None
+
     def unlink_label(self, label: str) -> None:
         """See ``Lanes.unlink_label``."""
         if label.isdecimal():
