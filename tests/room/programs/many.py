@@ -4,11 +4,14 @@ With ``descriptors`` the process has none left when it publishes; a second conne
 """
 
 import errno
+import logging
 import os
 import resource
 import sys
 
 import pika
+
+logging.basicConfig(level=logging.WARNING)
 
 count = int(sys.argv[1])
 parameters = pika.URLParameters(os.environ["AMQP_URL"])

@@ -3,10 +3,13 @@
 Arguments: COUNT SIZE [confirm] [persistent] [timeout=SECONDS]
 """
 
+import logging
 import os
 import sys
 
 import pika
+
+logging.basicConfig(level=logging.WARNING)
 
 count, size = int(sys.argv[1]), int(sys.argv[2])
 options = sys.argv[3:]
