@@ -1,5 +1,5 @@
 """``python -m haypile``: the command line."""
 
-from haypile.cli.app import app
+from haypile.cli.main import main
 
-app(prog_name="haypile")
+main(prog_name="haypile")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import haypile as pika
+from haypile.cli.main import COMMANDS
 from tests.cli.conftest import Call
 from tests.support.vhosts import Vhost
 
@@ -102,10 +103,11 @@ def test_reset(local_vhost: Vhost, haypile: Call) -> None:
     assert rows(haypile, local_vhost, "queues") == []
 
 
-def test_help_needs_no_pika(local_vhost: Vhost, haypile: Call) -> None:
+def test_every_command_has_help(local_vhost: Vhost, haypile: Call) -> None:
     shown = haypile(local_vhost, "--help").stdout
     assert "list" in shown and "Exit codes" in shown.replace("Exit\n  codes", "Exit codes")
-    for command in ("list", "peek", "declare", "policy", "run", "reset"):
+    for command in COMMANDS:
+        assert f"  {command} " in shown
         assert "--help" in haypile(local_vhost, command, "--help").stdout
     assert "_HAYPILE_COMPLETE" in haypile(local_vhost, "completion", "bash").stdout
     assert "haypile, version" in haypile(local_vhost, "--version").stdout

@@ -17,8 +17,8 @@ def completion(shell: str) -> None:
 
     For bash: haypile completion bash >> ~/.bashrc
     """
-    from haypile.cli.app import app  # noqa: PLC0415 - it loads this module
+    from haypile.cli.main import main  # noqa: PLC0415 - it loads this module
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(app, {}, "haypile", "_HAYPILE_COMPLETE").source())
+    click.echo(kind(main, {}, "haypile", "_HAYPILE_COMPLETE").source())
