@@ -24,7 +24,10 @@ from haypile.links.plan import InvalidPlan, Plan, from_json, to_json
 def folder(vhost: Path) -> Path:
     """Where the files of the vhost in directory ``vhost`` are, made if need be."""
     path = vhost / "links"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A link may be the vhost's first user: what mkdir makes on the way is open to others, and then refused.
+    for one in (*reversed(path.parents), path):
+        if not one.exists():
+            one.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
