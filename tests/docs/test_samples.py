@@ -1,7 +1,7 @@
 """Every fenced sample of README and docs runs, and the site's links lead somewhere.
 
 Python blocks are programs, or tests where they begin with ``# test_NAME.py``; sh blocks run as they stand, and stop
-at the first error.
+at the first error. toml blocks are routes files, which ``haypile routes check`` accepts.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ def test_sample(where: str, language: str, text: str, tmp_path: Path, shell: dic
     """It ends well."""
     if language == "sh":
         command = ["bash", "-euo", "pipefail", "-c", text]
+    elif language == "toml":
+        (tmp_path / "haypile.toml").write_text(text)
+        shell = shell | {"CENTRAL_URL": "amqp://user:word@central.example/%2F"}
+        command = ["bash", "-c", "haypile routes check orders.new | grep -q central"]
     elif language == "python":
         named = re.match(r"# (test_\w+\.py)\n", text)
         path = tmp_path / (named.group(1) if named else "sample.py")
@@ -56,13 +60,13 @@ def test_sample(where: str, language: str, text: str, tmp_path: Path, shell: dic
         if named:
             command[1:] = ["-m", "pytest", "-q", "-p", "pytest_haypile", "-p", "no:cacheprovider", str(path)]
     else:
-        pytest.fail(f"{where}: a sample in {language!r} is run by nobody; use python or sh, or indent it")
+        pytest.fail(f"{where}: a sample in {language!r} is run by nobody; use python, sh or toml, or indent it")
     done = subprocess.run(command, cwd=tmp_path, env=shell, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{where}\n{done.stdout}\n{done.stderr}"
 
 
 def test_there_are_samples() -> None:
-    assert {language for _, language, _ in samples()} == {"python", "sh"}
+    assert {language for _, language, _ in samples()} == {"python", "sh", "toml"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
