@@ -263,7 +263,8 @@ def find_routes() -> Path | None:
             raise TargetError(f"{FILE_VARIABLE} names {named!r}, but there is no such file")
         return path
     path = Path(FILE_NAME).absolute()
-    return path if path.is_file() else None
+    # Not pathlib's is_file: it raises where this user may not look, as in a daemon's working directory.
+    return path if os.path.isfile(path) else None
 
 
 def outright(target: VhostTarget) -> str:

@@ -146,7 +146,10 @@ def test_the_same_suite_over_all(
     run: Callable[..., pytest.RunResult],
     rabbitmq_broker: rabbitmq.Broker,
     nothing_left: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, value in rabbitmq_broker.environment.items():
+        monkeypatch.setenv(name, value)
     arguments = [f"--haypile-amqp-url={rabbitmq_broker.url}", "-n2", "-v"]
     result = run(SUITE, "--haypile-transport=posix,sysv,amqp", *arguments)
     result.assert_outcomes(passed=18)

@@ -239,10 +239,10 @@ def test_killed_getters_and_putters(make: Make) -> None:
     """Whoever is killed holds no lock, and takes away no more than the item it had got."""
     made = make()
     sent = memoryview(mmap.mmap(-1, 8)).cast("q")
-    got = mmap.mmap(-1, 200_000)
+    got = mmap.mmap(-1, 4_000_000)
 
     def put() -> None:
-        while True:
+        while sent[0] < len(got):
             made.put(sent[0])
             sent[0] += 1
 

@@ -60,6 +60,8 @@ class Broker:
     remove: Callable[[list[str]], None]
     #: Takes a definitions file's content (policies, parameters).
     define: Callable[[dict[str, Any]], None]
+    #: With these variables rabbitmqctl reaches it, if it is a node of our own.
+    environment: dict[str, str] = field(default_factory=dict)
     helpers: set[int] = field(default_factory=set)
     _pool: list[str] = field(default_factory=list)
     _used: list[str] = field(default_factory=list)
@@ -248,7 +250,7 @@ def _by_system() -> Broker:
     told = json.loads((directory / "ready.json").read_text())
     control = _Control(dict(os.environ) | told["environment"], server_command("rabbitmqctl"))
     url = f"amqp://guest:guest@127.0.0.1:{told['port']}"
-    return Broker("system", url, control.add, control.remove, control.define, {told["keeper"]})
+    return Broker("system", url, control.add, control.remove, control.define, told["environment"], {told["keeper"]})
 
 
 def _start_keeper(directory: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 from pika.connection import Parameters
 
 from haypile.broker.ports import VhostTarget
-from haypile.routes import load
 from haypile.targets import ROUTES, TargetError, resolve
 from haypile.wires import seam
 from haypile.wires.local import LocalWire
@@ -49,6 +48,9 @@ class Front(Seam):
 
     def open_hybrid(self, path: Path) -> Callable[..., Any]:
         """What opens sessions by the routes file at ``path``. Raises ``targets.TargetError``."""
+        # Most programs have no routes: they need not pay for the import.
+        from haypile.routes import load  # noqa: PLC0415
+
         routes = load(path)
 
         def connect(parameters: Parameters, on_frame: Callable[[Any], None], **callbacks: Any) -> Any:

@@ -15,7 +15,7 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 
 from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
-from haypile.links import runner
+from haypile.links import opening
 from haypile.targets import ROUTES
 from haypile.wires.eager import EagerWire, FlushingWire
 from haypile.wires.local import LocalWire
@@ -40,7 +40,7 @@ class SelectConnection(Front, PikaSelectConnection):  # type: ignore[misc]
 
 
 # What links connect by, in a room below this one.
-runner.use(SelectConnection)
+opening.use(SelectConnection)
 
 
 class EagerSelectConnection(SelectConnection):

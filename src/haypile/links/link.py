@@ -85,6 +85,11 @@ class Link:
         self.source.start()
         self.sink.start()
 
+    def start_anew(self, reason: str) -> None:
+        """Close both ends, and connect them again."""
+        for end in (self.source, self.sink):
+            end.fail(reason)
+
     def stop(self) -> None:
         """Acknowledge what is confirmed, and close. What is in hand goes back to its queue."""
         self.stopping = True
@@ -124,6 +129,8 @@ class Link:
         channel.basic_qos(prefetch_count=self.plan.window, callback=lambda _: self._consume(channel))
 
     def _consume(self, channel: Any) -> None:
+        if channel is not self.source.channel:
+            return  # it was closed, or failed, while this reply was under way
         if self.plan.parcels:
             # An outbox is there for whoever publishes first, and for us.
             channel.queue_declare(self.plan.source.queue, durable=True, callback=lambda _: None)
@@ -184,9 +191,11 @@ class Link:
 
     def _sink_up(self, channel: Any) -> None:
         channel.add_on_return_callback(self._on_return)
-        channel.confirm_delivery(lambda frame: self._on_confirm(channel, frame), lambda _: self._sink_ready())
+        channel.confirm_delivery(lambda frame: self._on_confirm(channel, frame), lambda _: self._sink_ready(channel))
 
-    def _sink_ready(self) -> None:
+    def _sink_ready(self, channel: Any) -> None:
+        if channel is not self.sink.channel:
+            return
         self.published = 0
         self.sent.clear()
         self._rewind()

@@ -3,7 +3,7 @@
 Owns: that loop, who runs which link, their status files, and the thread that serves a program's connections.
 Must not know: how messages are passed on (``link``), what routes say.
 
-pika's connection class over a wire is handed in (``use``) by the fronts, which are above this room.
+An error in our own code loses no link: it is logged, and all of them connect anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from pika.adapters.select_connection import IOLoop
 from pika.connection import Parameters
 
-from haypile.links import status
+from haypile.links import opening, status
 from haypile.links.end import Opener
 from haypile.links.link import Link
 from haypile.links.plan import Place, Plan
@@ -35,14 +35,6 @@ TICK = 1.0
 RATE_SPAN = 5.0
 #: Seconds that connections may take to close.
 GOODBYE = 3.0
-
-_connection_class: list[Any] = []
-
-
-def use(connection_class: Any) -> None:
-    """Make the connections of links of ``connection_class``: pika's SelectConnection over a wire."""
-    _connection_class[:] = [connection_class]
-
 
 @dataclass(frozen=True)
 class Site:
@@ -61,7 +53,7 @@ class Site:
         parameters = self.local() if place.remote is None else self.remote(place.remote)
 
         def connect(**callbacks: Any) -> Any:
-            return _connection_class[0](parameters, **callbacks)
+            return opening.connection_class()(parameters, **callbacks)
 
         return connect
 
@@ -92,11 +84,25 @@ class Runner:
         """Until ``stop``. Raises KeyError for a RabbitMQ that nobody knows."""
         try:
             self._tick()
-            self.loop.start()
+            while not self._turn():
+                pass
         finally:
             for link in self.links.values():
                 status.unlock(self.site.directory, link.plan.name)
             self.loop.close()
+
+    def _turn(self) -> bool:
+        """Run the loop; False when an error ended it before ``stop`` did."""
+        try:
+            self.loop.start()
+        except Exception:
+            if self._stopping:
+                raise
+            LOGGER.exception("an error in the links of vhost %r: all of them connect anew", self.site.vhost)
+            for link in self.links.values():
+                link.start_anew("an error of haypile's own; the log has it")
+            return False
+        return True
 
     def stop(self) -> None:
         """From any thread: acknowledge what is confirmed, close, and return from ``run``."""
@@ -114,6 +120,7 @@ class Runner:
     def _tick(self) -> None:
         if self._stopping:
             return
+        self.loop.call_later(TICK, self._tick)
         for plan in status.declared(self.site.directory):
             if self.only is None or plan.name in self.only:
                 self.plans.setdefault(plan.name, plan)
@@ -121,7 +128,6 @@ class Runner:
         for name, link in self.links.items():
             link.look()
             self._report(name, link)
-        self.loop.call_later(TICK, self._tick)
 
     def _begin(self) -> None:
         """Start what nobody runs."""

@@ -31,6 +31,7 @@ class Server:
         """``api``: the management API's address."""
         parts = urlsplit(url)
         self.host = parts.hostname or "localhost"
+        self.port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
         self.user, self.password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
         self.plain = f"{parts.scheme}://{parts.netloc}"
         self.api = (api or f"http://{self.host}:15672").rstrip("/")
@@ -81,6 +82,14 @@ class Server:
                 f"no vhost can be made in the RabbitMQ at {self.host}: {why}, and rabbitmqctl cannot be used; "
                 f"turn on rabbitmq_management there, or say where its API is with {API_VARIABLE}"
             ) from error
+        # It may reach another server of this machine than the URL does: the sixth part of a listener is its port.
+        same = f"lists:any(fun(L) -> element(6, L) =:= {self.port} end, rabbit_networking:active_listeners())"
+        erlang = f"case {same} of true -> {erlang[:-1]}; false -> error(other_server) end."
         done = subprocess.run([command, "eval", erlang], capture_output=True, text=True, timeout=60, check=False)
+        if "other_server" in done.stdout + done.stderr:
+            raise NoRabbitMQ(
+                f"{why}, and rabbitmqctl reaches another server than the one on port {self.port}; set its "
+                f"RABBITMQ_NODENAME, or say where the management API is with {API_VARIABLE}"
+            ) from error
         if done.returncode:
             raise NoRabbitMQ(f"{why}, and rabbitmqctl failed: {done.stdout}{done.stderr}") from error
