@@ -16,7 +16,7 @@ from struct import Struct
 
 import pytest
 
-from haypile.hay import base, copying, journal, log
+from haypile.hay import base, copying, holes, journal, log
 from haypile.hay.base import Contents
 from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory
 from haypile.hay.gates import FLUSHED, LOG_EPOCH, PENDING
@@ -535,3 +535,30 @@ def test_a_full_disk_refuses_and_goes_on(place: Path, disk: Path) -> None:
     finally:
         hay.close()
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_space_is_given_back(kept: Hay, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that has become far too large gives its room back to the disk with the flush that finds it so."""
+    monkeypatch.setattr(holes, "KEPT_MOST", 256 << 10)
+    file = disk / "journal" / "base" / "data.mdb"
+
+    def taken() -> int:
+        return file.stat().st_blocks * 512
+
+    for start in range(0, 2400, 400):
+        with kept.write() as txn:
+            for number in range(start, start + 400):
+                txn.put(1, order(number), number.to_bytes(4, "big") * 2500, flags=JOURNALED)
+        flush(kept)
+    assert taken() > 20 << 20
+    for start in range(0, 2390, 100):
+        with kept.write() as txn:
+            for number in range(start, min(start + 100, 2390)):
+                txn.remove(1, order(number))
+        flush(kept)
+    assert taken() < 4 << 20
+    with kept.write() as txn:
+        txn.put(1, order(3000), b"more", flags=JOURNALED)
+    flush(kept)
+    assert in_journal(disk / "journal") == in_store(kept)
+    assert len(in_store(kept)[0][1]) == 11

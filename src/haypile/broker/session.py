@@ -36,6 +36,7 @@ from haypile.broker.publisher import Publisher
 from haypile.broker.queue import NOTHING, QueueHandle
 from haypile.broker.source import Source
 from haypile.broker.vhost import Vhost
+from haypile.hay import room
 from haypile.hay.counters import Counters
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.sessions import SessionFile, dead_sessions, ring
@@ -200,6 +201,7 @@ class Session:
         timeouts.look(self)
         self.look_around()
         self.holdings.flush_acks()
+        room.give_back(self.vhost.hay)
 
     def set_timer(self) -> None:
         """Be called for the next thing due, and once a second anyway."""

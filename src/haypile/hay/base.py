@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import lmdb
 
+from haypile.hay import holes
 from haypile.hay.errors import Damaged, OutOfRoom, UnusableDirectory, explain
 from haypile.hay.layout import HEAD, HEAD_SIZE, ID_ROW, INLINE, NOTED
 from haypile.hay.places import make_private
@@ -112,7 +113,8 @@ class Base:
         except lmdb.Error as error:
             raise UnusableDirectory(f"cannot open the journal in {place}: {error}; move that directory away") from error
         self._all = self._env.open_db(None)
-        self._fd = os.open(place / "data.mdb", os.O_PATH | os.O_CLOEXEC)
+        self._path = place / "data.mdb"
+        self._fd = os.open(self._path, os.O_PATH | os.O_CLOEXEC)
 
     @staticmethod
     def make(place: Path) -> None:
@@ -185,6 +187,28 @@ class Base:
                 txn.delete(key)
             else:
                 txn.put(key, new)
+
+    def could_be_smaller(self, live: int) -> bool:
+        """Whether its file takes much more room than ``live`` bytes of data would."""
+        return holes.is_worth_while(self._fd, live)
+
+    def give_back(self) -> int:
+        """Give space back to the file system; how many bytes. Nobody reads meanwhile."""
+        # What the last transaction freed is given back after the next one.
+        self.take_in((), self.epoch)
+        stat = self._env.stat()
+        live = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        given = 0
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            while holes.is_worth_while(fd, live * stat["psize"]):
+                part = holes.give_back(fd, live, self._env.info()["last_txnid"])
+                if part <= 0:
+                    break
+                given += part
+        finally:
+            os.close(fd)
+        return given
 
     def read(self) -> Contents:
         """All that it holds, for a ``with`` block."""

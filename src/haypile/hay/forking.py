@@ -1,16 +1,19 @@
-"""The stores that are open in this process, and what a fork does to them.
+"""The stores and journals that are open in this process, and what a fork does to them.
 
-Owns: the table of open stores and its lock; the order in which locks are taken around a fork.
-Must not know: how a store lets go of its environment (``Hay.before_fork``).
+Owns: the table of open stores and its lock, the set of journals; the order in which locks are taken around a fork:
+the journals' first, as they are taken before the stores'.
+Must not know: how a store or a journal lets go of its environment.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from haypile.hay.journal import Journal
     from haypile.hay.store import Hay
 
 
@@ -59,3 +62,35 @@ os.register_at_fork(
     after_in_parent=STORES.after_fork_in_parent,
     after_in_child=STORES.after_fork_in_child,
 )
+
+
+#: The journals of this process.
+JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
+_held: list[Journal] = []
+
+
+def _before_fork() -> None:
+    """LMDB may not be taken across a fork; parent and child open it anew when they need it."""
+    _held[:] = sorted(JOURNALS, key=id)
+    for journal in _held:
+        alone = not journal.mutex._is_owned()
+        journal.mutex.acquire()
+        if alone:
+            journal.close_files()
+
+
+def _after_fork_in_parent() -> None:
+    for journal in _held:
+        journal.mutex.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    for journal in _held:
+        journal.mutex = threading.RLock()
+        journal.close_files()
+    _held.clear()
+
+
+# Registered last, and so called first.
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -31,7 +31,6 @@ import secrets
 import shutil
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
@@ -45,11 +44,12 @@ from haypile.hay.base import Base, Contents, Operation, decode, encode, make_las
 from haypile.hay.copying import LARGE, Copy, in_parts
 from haypile.hay.environment import means_no_room
 from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory
+from haypile.hay.forking import JOURNALS
 from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
 from haypile.hay.reading import ReadTxn
-from haypile.hay.store import Hay  # before this module's fork handlers, which must come first then
+from haypile.hay.store import Hay
 
 LOGGER = logging.getLogger("haypile")
 
@@ -88,11 +88,13 @@ class Journal:
         #: The store has more than the files say: they were made just now.
         self._fresh = False
         self._reserve_spent = False
+        #: When space may be given back again, monotonic seconds.
+        self._respite = 0.0
         #: Somebody in this process will flush.
         self.wanted = False
         #: Seconds that writing takes, about.
         self.takes = 0.0
-        _journals.add(self)
+        JOURNALS.add(self)
 
     # -- flushing -----------------------------------------------------------------------------
 
@@ -115,6 +117,7 @@ class Journal:
             try:
                 if words[FLUSHED] < goal:
                     self._flush(hay)
+                    self._give_back(hay)
                 words[DISK_ALARM] = 0
             except OutOfRoom:
                 words[DISK_ALARM] = 1
@@ -210,9 +213,26 @@ class Journal:
         words[LOG_AT], words[LOG_COUNT] = PAGE, 0
         words[LOG_EPOCH] = epoch + 1
 
+    def _give_back(self, hay: Hay) -> None:
+        """When the journal's file is far too large for what the store holds, give space back."""
+        base, log = self._base, self._log
+        if base is None or log is None or not base.could_be_smaller(0) or time.monotonic() < self._respite:
+            return
+        live, page_size = room.live_pages(hay)
+        if base.could_be_smaller(live * page_size):
+            try:
+                self._checkpoint(hay.gates.words, base, log)
+                if not base.give_back():
+                    self._respite = time.monotonic() + room.RESPITE
+            except (lmdb.Error, OSError) as error:
+                # All is flushed; the next flush finds what is wrong.
+                LOGGER.debug("no space given back in %s: %s", self.place, error)
+                self.close_files()
+                self._copy.forget()
+
     def _fail(self, error: lmdb.Error | OSError) -> None:
         """Writing failed: what is written and not synced cannot be relied on, so start anew."""
-        self._close_files()
+        self.close_files()
         self._copy.forget()
         state = os.statvfs(self.place)
         free = state.f_bavail * state.f_frsize
@@ -250,7 +270,7 @@ class Journal:
         if self._lock_fd >= 0:
             if os.fstat(self._lock_fd).st_nlink:
                 return
-            self._close_files()
+            self.close_files()
             os.close(self._lock_fd)
             self._lock_fd = -1
         make_lasting(self.place, self._above, _VARIABLE)
@@ -273,7 +293,7 @@ class Journal:
         """The files, made if need be. Under the lock."""
         base, log = self._base, self._log
         if base is None or log is None or base.gone or log.gone:
-            self._close_files()
+            self.close_files()
             base, log = self._open_files(hay)
         if hay is not None:
             owner = base.store
@@ -321,7 +341,8 @@ class Journal:
             words[LOG_AT], words[LOG_COUNT] = at, count
             words[LOG_EPOCH] = epoch
 
-    def _close_files(self) -> None:
+    def close_files(self) -> None:
+        """Under the mutex: the next who needs them opens them again."""
         base, log = self._base, self._log
         self._base = self._log = None
         if base is not None:
@@ -332,7 +353,7 @@ class Journal:
     def close(self) -> None:
         """Give everything back."""
         with self.mutex:
-            self._close_files()
+            self.close_files()
             if self._lock_fd >= 0:
                 os.close(self._lock_fd)
                 self._lock_fd = -1
@@ -375,39 +396,8 @@ class Journal:
                 self._drop_lock()
 
 
-# -- faults and forks -------------------------------------------------------------------------
+# -- faults -----------------------------------------------------------------------------------
 
 
 def reach(point: str) -> None:
     """A test may replace this, to kill the process at ``point``."""
-
-
-#: Held while forking.
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-_held: list[Journal] = []
-
-
-def _before_fork() -> None:
-    """LMDB may not be taken across a fork; parent and child open it anew when they need it."""
-    _held[:] = sorted(_journals, key=id)
-    for journal in _held:
-        alone = not journal.mutex._is_owned()
-        journal.mutex.acquire()
-        if alone:
-            journal._close_files()
-
-
-def _after_fork_in_parent() -> None:
-    for journal in _held:
-        journal.mutex.release()
-    _held.clear()
-
-
-def _after_fork_in_child() -> None:
-    for journal in _held:
-        journal.mutex = threading.RLock()
-        journal._close_files()
-    _held.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -7,20 +7,29 @@ A transaction that only deletes needs fresh pages, too (LMDB never overwrites a 
 consumers would stand still when memory is full. Publishers therefore ask before they put anything
 (``Hay.admit``) and are refused while there is little left; and for the case that something else
 fills the file system, some of it is kept in a file of no content, which is given up the first
-time that a transaction finds no room. LMDB's file never shrinks, so its own free pages count as room.
+time that a transaction finds no room. LMDB's file never shrinks, so its own free pages count as room, as far
+as they have not been given back (``holes``): sessions see to that about once a second, and who leaves.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haypile.hay.errors import REMEDY, OutOfRoom
+import lmdb
+
+from haypile.hay import holes
+from haypile.hay.errors import REMEDY, HayError, OutOfRoom
+from haypile.hay.layout import OFFSET_ROW
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
+
+LOGGER = logging.getLogger("haypile")
 
 #: Bytes kept back, if there are as many.
 RESERVE = 1 << 19
@@ -32,6 +41,8 @@ LOW_MOST = 50_000_000
 BUDGET_SHARE = 8
 #: Bytes that a message takes in the store besides its record, about.
 MESSAGE_COST = 128
+#: Seconds until space is given back again, after there was none to give.
+RESPITE = 30.0
 
 
 def keep_back(place: Path) -> None:
@@ -59,7 +70,7 @@ def give_up(hay: Hay) -> None:
 
 
 def used(hay: Hay) -> int:
-    """Bytes that the store's data takes; it does not shrink."""
+    """Bytes that the store's data takes."""
     return os.stat(hay.directory / "hay" / "data.mdb").st_blocks * 512
 
 
@@ -70,11 +81,53 @@ def free_outside(hay: Hay) -> int:
 
 
 def free_inside(hay: Hay) -> int:
-    """Bytes of the store's file that hold nothing and will be used again."""
+    """Bytes that the store's file takes, that hold nothing and will be used again."""
+    live, page_size = live_pages(hay)
+    return max(0, used(hay) - live * page_size)
+
+
+def live_pages(hay: Hay) -> tuple[int, int]:
+    """How many pages hold data (the list of free ones not among them), and the size of one."""
     with hay.read() as txn:
-        trees, pages = hay.tree_stats(txn)
+        trees = hay.tree_stats(txn)
     live = sum(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"] for tree in trees)
-    return max(0, pages - live) * trees[0]["psize"]
+    return live, trees[0]["psize"]
+
+
+def give_back(hay: Hay, *, wholly: bool = False) -> int:
+    """Give space back to the file system, if it is worth while; how many bytes.
+
+    A part at a time, since others wait meanwhile, unless ``wholly``. Not inside a transaction.
+    """
+    if time.monotonic() < hay.respite:
+        return 0
+    try:
+        fd = os.open(hay.directory / "hay" / "data.mdb", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    given = 0
+    try:
+        while holes.is_worth_while(fd, 0):
+            live, page_size = live_pages(hay)
+            if not holes.is_worth_while(fd, live * page_size):
+                break
+            if wholly and not given:
+                # What the last transaction freed is given back after the next one.
+                with hay.write() as txn:
+                    txn.put_internal(OFFSET_ROW, hay.offset.to_bytes(8, "big", signed=True))
+            with hay.exclusive():
+                part = holes.give_back(fd, live_pages(hay)[0], hay.oldest_view())
+            given += part
+            if part <= 0:
+                hay.respite = time.monotonic() + RESPITE
+            if part <= 0 or not wholly:
+                break
+    except (lmdb.Error, HayError, OSError) as error:
+        # Whoever uses the store meets it, too.
+        LOGGER.debug("no space given back in %s: %s", hay.directory, error)
+    finally:
+        os.close(fd)
+    return given
 
 
 def left(hay: Hay) -> int:

@@ -37,7 +37,7 @@ import lmdb
 
 from haypile.hay import room
 from haypile.hay.clock import monotonic_clock
-from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
+from haypile.hay.environment import TREES, boot_id, build, means_no_room, oldest_view, open_environment, own_rows
 from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
@@ -78,6 +78,8 @@ class Hay:
         self._users = 0
         #: Bytes that may be published before room is looked at again.
         self._budget = 0
+        #: When space may be given back again, monotonic seconds (``room``).
+        self.respite = 0.0
         self._env: Any = None
         self._monotonic_ns = monotonic_clock()
         self.begin = None
@@ -136,6 +138,8 @@ class Hay:
 
     def close(self) -> None:
         """Undo one ``open``; the last one closes the store."""
+        if self._users == 1:
+            room.give_back(self, wholly=True)
         with self.lock, STORES.lock:
             self._users -= 1
             if self._users or STORES.open.get(self._key) is not self:
@@ -295,10 +299,14 @@ class Hay:
         """Wait for the file lock, patiently."""
         wait_for(self.lock_at_once)
 
-    def tree_stats(self, txn: ReadTxn) -> tuple[list[dict[str, int]], int]:
-        """LMDB's page counts of each tree, and the number of pages of the file."""
-        trees = [txn.tree_stat(tree) for tree in (self.db_rows, self.db_log, self.db_body)]
-        return [self._env.stat(), *trees], int(self._env.info()["last_pgno"]) + 1
+    def tree_stats(self, txn: ReadTxn) -> list[dict[str, int]]:
+        """LMDB's page counts of each tree."""
+        return [self._env.stat(), *(txn.tree_stat(tree) for tree in (self.db_rows, self.db_log, self.db_body))]
+
+    def oldest_view(self) -> int:
+        """Number of the oldest view of the store that anybody reads. Under the file lock."""
+        self._env.reader_check()
+        return oldest_view(self._env)
 
     @property
     def holds_file(self) -> bool:
