@@ -16,7 +16,6 @@ import lmdb
 import pytest
 
 from haypile.hay import holes, room
-from haypile.hay.environment import oldest_view
 from haypile.hay.store import Hay
 
 MIB = 1 << 20
@@ -51,7 +50,7 @@ class Data:
         return sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
 
     def give_back(self) -> int:
-        return holes.give_back(self.fd, self.live(), oldest_view(self.env))
+        return holes.give_back(self.fd, self.live(), holes.oldest_view(self.env))
 
     def taken(self) -> int:
         return os.fstat(self.fd).st_blocks * 512
@@ -126,7 +125,7 @@ def test_a_strange_file_is_left_alone(data: Data, monkeypatch: pytest.MonkeyPatc
     data.put(chance, 500)
     data.delete(chance, 450)
     data.put(chance, 1)
-    live, oldest = data.live(), oldest_view(data.env)
+    live, oldest = data.live(), holes.oldest_view(data.env)
     for wrong in (live - 1, live + 1, 0):
         assert holes.give_back(data.fd, wrong, oldest) == 0
     real = os.pread
@@ -160,7 +159,7 @@ def test_killed_while_giving_back(place: Path, monkeypatch: pytest.MonkeyPatch) 
         data.put(chance, 500)
         data.delete(chance, 450)
         data.put(chance, 1)
-        live, oldest = data.live(), oldest_view(data.env)
+        live, oldest = data.live(), holes.oldest_view(data.env)
         pid = os.fork()
         if pid == 0:
             left = [at]

@@ -100,14 +100,6 @@ def own_rows(env: Any) -> dict[bytes, bytes | None]:
         txn.abort()
 
 
-def oldest_view(env: Any) -> int:
-    """Number of the oldest transaction whose outcome somebody reads; of the last one, if nobody does."""
-    last = int(env.info()["last_txnid"])
-    # LMDB's table: process, thread, number; its first line says so.
-    numbers = [line.split()[-1] for line in env.readers().splitlines()[1:] if line.strip()]
-    return min([last, *(int(number) for number in numbers if number.isdigit())])
-
-
 def means_no_room(error: lmdb.Error, free: int) -> bool:
     """Whether ``error`` says that memory or disk space is gone; ``free``: bytes there are."""
     text = str(error)

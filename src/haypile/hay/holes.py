@@ -24,7 +24,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 #: Free pages that stay, bytes (the lowest, which LMDB takes first): at most, and as a share of the file system.
 KEPT_MOST, KEPT_SHARE = 16 << 20, 16
@@ -86,6 +86,14 @@ def _puncher() -> Puncher | None:
             raise OSError(number, os.strerror(number))
 
     return punch
+
+
+def oldest_view(env: Any) -> int:
+    """Number of the oldest transaction whose outcome somebody reads; of the last one, if nobody does."""
+    last = int(env.info()["last_txnid"])
+    # LMDB's table: process, thread, number; its first line says so.
+    numbers = [line.split()[-1] for line in env.readers().splitlines()[1:] if line.strip()]
+    return min([last, *(int(number) for number in numbers if number.isdigit())])
 
 
 def is_worth_while(fd: int, live: int) -> bool:

@@ -89,7 +89,7 @@ def free_inside(hay: Hay) -> int:
 def live_pages(hay: Hay) -> tuple[int, int]:
     """How many pages hold data (the list of free ones not among them), and the size of one."""
     with hay.read() as txn:
-        trees = hay.tree_stats(txn)
+        trees = [hay.env.stat(), *(txn.tree_stat(tree) for tree in (hay.db_rows, hay.db_log, hay.db_body))]
     live = sum(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"] for tree in trees)
     return live, trees[0]["psize"]
 
@@ -116,7 +116,10 @@ def give_back(hay: Hay, *, wholly: bool = False) -> int:
                 with hay.write() as txn:
                     txn.put_internal(OFFSET_ROW, hay.offset.to_bytes(8, "big", signed=True))
             with hay.exclusive():
-                part = holes.give_back(fd, live_pages(hay)[0], hay.oldest_view())
+                live, _ = live_pages(hay)
+                # Killed readers need nothing any more.
+                hay.env.reader_check()
+                part = holes.give_back(fd, live, holes.oldest_view(hay.env))
             given += part
             if part <= 0:
                 hay.respite = time.monotonic() + RESPITE

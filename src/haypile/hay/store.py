@@ -37,7 +37,7 @@ import lmdb
 
 from haypile.hay import room
 from haypile.hay.clock import monotonic_clock
-from haypile.hay.environment import TREES, boot_id, build, means_no_room, oldest_view, open_environment, own_rows
+from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
 from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
@@ -299,14 +299,10 @@ class Hay:
         """Wait for the file lock, patiently."""
         wait_for(self.lock_at_once)
 
-    def tree_stats(self, txn: ReadTxn) -> list[dict[str, int]]:
-        """LMDB's page counts of each tree."""
-        return [self._env.stat(), *(txn.tree_stat(tree) for tree in (self.db_rows, self.db_log, self.db_body))]
-
-    def oldest_view(self) -> int:
-        """Number of the oldest view of the store that anybody reads. Under the file lock."""
-        self._env.reader_check()
-        return oldest_view(self._env)
+    @property
+    def env(self) -> Any:
+        """LMDB's environment. Inside a transaction, or under the file lock after one."""
+        return self._env
 
     @property
     def holds_file(self) -> bool:
