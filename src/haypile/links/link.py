@@ -157,10 +157,8 @@ class Link:
             self._settle()
             return
         self.hand.append(message)
-        if self._ready and not self.unsent:
-            self._publish(message)
-        else:
-            self.unsent.append(message)
+        self.unsent.append(message)
+        self._send()
 
     def _address(self, method: Any, properties: Any, body: bytes) -> Message | None:
         """The message as it goes on; None for one that was here before."""
@@ -222,14 +220,13 @@ class Link:
 
     def _send(self) -> None:
         while self._ready and self.unsent:
-            self._publish(self.unsent.popleft())
-
-    def _publish(self, message: Message) -> None:
-        self.published += 1
-        self.sent[self.published] = message
-        if message.again:
-            message.properties.headers = {**(message.properties.headers or {}), AGAIN: True}
-        self.sink.channel.basic_publish(message.exchange, message.key, message.body, message.properties, mandatory=True)
+            message = self.unsent.popleft()
+            self.published += 1
+            self.sent[self.published] = message
+            properties = message.properties
+            if message.again:
+                properties.headers = {**(properties.headers or {}), AGAIN: True}
+            self.sink.channel.basic_publish(message.exchange, message.key, message.body, properties, mandatory=True)
 
     def _sink_down(self, reason: str) -> None:
         self._ready = False
