@@ -109,7 +109,7 @@ def test_the_link_is_killed(node: Node, start: Start) -> None:
     """What it had in hand goes back, marked redelivered, and is passed on by the next one."""
     running = start()
     publish(LOCAL, "up", bodies(2000))
-    wait_for(lambda: running.status("up").get("moved", 0) >= 0, "the link to run")
+    wait_for(lambda: running.status("up").get("moved", -1) >= 0, "the link to run")
     for _ in range(3):
         running.kill()
         assert not running.status("up")["running"]
