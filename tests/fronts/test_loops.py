@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,32 +14,69 @@ from tests.support.vhosts import Vhost
 
 PROGRAMS = Path(__file__).parent / "programs"
 
-EVENTS = """open True
+TALK = """open True
 declared loops False
 got True
 from a thread
 later
 channel closed 404
-closed 200 enough
-workflow KIND True
-open error ConnectionOpenAborted
 """
+EVENTS = (
+    TALK
+    + "closed 503 COMMAND_INVALID - unknown exchange type 'nonsense'\n"
+    + TALK
+    + """closed 200 enough
+workflow KIND True
+open error True ConnectionOpenAborted
+open error True REFUSED
+"""
+)
 TWISTED = """ready True
 got True
+from a thread
 later
 channel closed 404
 closed ConnectionDone
 """
+#: What the programs meet where they are not let in: a directory that is not theirs alone, a password.
+REFUSED = {"amqp": "ProbableAuthenticationError"}
 
 
 def needs(library: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(find_spec(library) is None, reason=f"{library} is not installed")
 
 
-def run(vhost: Vhost, program: str, *arguments: str) -> str:
-    done = vhost.run(PROGRAMS / program, *arguments)
+@pytest.fixture(params=["run", "import"])
+def way(request: pytest.FixtureRequest, vhost: Vhost) -> str:
+    """How the program comes to haypile: by its launcher, or by importing it in pika's place."""
+    if request.param == "import" and vhost.transport == "amqp":
+        pytest.skip("pika itself is run once")
+    return str(request.param)
+
+
+def run(vhost: Vhost, way: str, folder: Path, program: str, *arguments: str) -> str:
+    """What ``program`` prints."""
+    path = PROGRAMS / program
+    if way == "import":
+        text = re.sub(r"(?m)^( *)import pika$", r"\1import haypile as pika", path.read_text())
+        path = folder / program
+        path.write_text(re.sub(r"(?m)^( *)from pika\b", r"\1from haypile", text))
+        command = [sys.executable, str(path), *arguments]
+        environment = vhost.process_environment(AMQP_URL=vhost.url)
+    else:
+        command, environment = vhost.command(path, *arguments), vhost.process_environment()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> str:
+    """A folder that is open to all."""
+    folder = tmp_path / "public"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return str(folder)
 
 
 @pytest.mark.parametrize(
@@ -48,19 +88,22 @@ def run(vhost: Vhost, program: str, *arguments: str) -> str:
         pytest.param("gevent", "GeventConnection", marks=needs("gevent")),
     ],
 )
-def test_callbacks(vhost: Vhost, loop: str, kind: str) -> None:
-    """Open, declare, confirm, consume, threads, timers, errors, close, workflow."""
-    assert run(vhost, "loops.py", loop) == EVENTS.replace("KIND", kind)
+def test_callbacks(vhost: Vhost, way: str, tmp_path: Path, public: str, loop: str, kind: str) -> None:
+    """Open, declare, confirm, consume, threads, timers, errors, close, connect again, workflow, errors of opening."""
+    refused = REFUSED.get(vhost.transport, "AMQPConnectionError")
+    expected = EVENTS.replace("KIND", kind).replace("REFUSED", refused)
+    assert run(vhost, way, tmp_path, "loops.py", loop, public) == expected
 
 
-def test_asyncio_tasks(vhost: Vhost) -> None:
+def test_asyncio_tasks(vhost: Vhost, way: str, tmp_path: Path) -> None:
     """Several connections in one loop, with coroutines beside them."""
-    assert run(vhost, "streams.py") == "[True, True, True] True\n"
+    assert run(vhost, way, tmp_path, "streams.py") == "[True, True, True] True\n"
 
 
 @needs("twisted")
-@pytest.mark.parametrize("way", ["endpoint", "creator", "factory"])
-def test_twisted(vhost: Vhost, way: str) -> None:
+@pytest.mark.parametrize("how", ["endpoint", "creator", "factory"])
+def test_twisted(vhost: Vhost, way: str, tmp_path: Path, public: str, how: str) -> None:
     """Each way to connect, and reconnecting."""
-    expected = TWISTED if way != "factory" else (TWISTED + "lost ConnectionDone\n") * 2
-    assert run(vhost, "twist.py", way) == expected
+    lost = (TWISTED + "lost ConnectionDone\n") * 2
+    expected = lost if how == "factory" else TWISTED + "open error AMQPConnectionError\n"
+    assert run(vhost, way, tmp_path, "twist.py", how, public) == expected

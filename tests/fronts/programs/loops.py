@@ -1,4 +1,4 @@
-"""A callback program for each of pika's loops: ``loops.py LOOP``. Prints what happens, in order."""
+"""A callback program for each of pika's loops: ``loops.py LOOP FOLDER``. Prints what happens, in order."""
 
 # mypy: ignore-errors
 
@@ -82,6 +82,7 @@ class Program:
         self.got = []
         self.confirmed = 0
         self.inside = False
+        self.connections = 0
 
     def connect(self, url=URL):
         return self.loop.kind(
@@ -95,15 +96,20 @@ class Program:
     def opened(self, connection):
         print("open", isinstance(connection, self.loop.kind))
         self.connection = connection
+        self.connections += 1
+        self.got.clear()
         connection.channel(on_open_callback=self.channel_open)
 
     def failed(self, connection, error):
-        print("open error", type(error).__name__)
+        print("open error", isinstance(error, pika.exceptions.AMQPConnectionError), type(error).__name__)
         self.loop.stop()
 
     def closed(self, connection, error):
         print("closed", *error.args)
-        self.loop.stop()
+        if self.connections == 1:
+            self.loop.later(0.01, self.connect)  # as pika's examples connect again
+        else:
+            self.loop.stop()
 
     def channel_open(self, channel):
         self.channel = channel
@@ -145,12 +151,18 @@ class Program:
 
     def channel_closed(self, channel, reason):
         print("channel closed", reason.reply_code)
-        self.connection.channel(on_open_callback=lambda channel: self.connection.close(200, "enough"))
+        self.connection.channel(on_open_callback=self.enough)
+
+    def enough(self, channel):
+        if self.connections == 1:
+            channel.exchange_declare("loops", "nonsense")  # for which the broker closes the connection
+        else:
+            self.connection.close(200, "enough")
 
 
 def workflow(loop):
     """create_connection, with parameters that lead nowhere before those that do."""
-    nowhere = "amqp://guest:guest@127.0.0.1:1/%2F"
+    nowhere = "amqp://guest:guest@127.0.0.2:1/%2F"
 
     def done(result):
         print("workflow", type(result).__name__, isinstance(result, loop.kind))
@@ -174,6 +186,10 @@ def main():
     loop.run()
     workflow(loop)
     program.connect().close()
+    loop.run()
+    if "HAYPILE_DIR" in os.environ:
+        os.environ["HAYPILE_DIR"] = sys.argv[2]  # which is open to all: no place for messages
+    program.connect(URL.replace("guest:guest", "guest:wrong"))
     loop.run()
 
 

@@ -1,9 +1,10 @@
-"""Twisted's ways to connect: ``twist.py endpoint|creator|factory``. Prints what happens, in order."""
+"""Twisted's ways to connect: ``twist.py endpoint|creator|factory FOLDER``. Prints what happens, in order."""
 
 # mypy: ignore-errors
 
 import os
 import sys
+import threading
 from urllib.parse import urlsplit
 
 import pika
@@ -31,6 +32,9 @@ def talk(connection):
         got.append(int(body))
         yield channel.basic_ack(method.delivery_tag)
     print("got", got == list(range(100)))
+    woken = defer.Deferred()
+    threading.Thread(target=reactor.callFromThread, args=(woken.callback, "from a thread")).start()
+    print((yield woken))
     yield task.deferLater(reactor, 0.01, print, "later")
     try:
         yield channel.queue_declare("missing", passive=True)
@@ -66,7 +70,7 @@ class Factory(protocol.ReconnectingClientFactory):
 
 @defer.inlineCallbacks
 def main():
-    how, host, port = sys.argv[1], WHERE.hostname, WHERE.port or 5672
+    how, host, port = sys.argv[1], WHERE.hostname or "localhost", WHERE.port or 5672
     if how == "factory":
         reactor.connectTCP(host, port, Factory())
         return
@@ -77,6 +81,15 @@ def main():
         creator = protocol.ClientCreator(reactor, TwistedProtocolConnection, PARAMETERS)
         connection = yield creator.connectTCP(host, port)
     yield talk(connection)
+    if "HAYPILE_DIR" in os.environ:
+        os.environ["HAYPILE_DIR"] = sys.argv[2]  # which is open to all: no place for messages
+    wrong = pika.URLParameters(os.environ["AMQP_URL"].replace("guest:guest", "guest:wrong"))
+    creator = protocol.ClientCreator(reactor, TwistedProtocolConnection, wrong)
+    connection = yield creator.connectTCP(host, port)
+    try:
+        yield connection.ready
+    except pika.exceptions.AMQPConnectionError as error:
+        print("open error", type(error).__name__)
     reactor.stop()
 
 
