@@ -147,7 +147,9 @@ def _kernel_queues() -> Iterator[KernelQueues]:
 
 
 @pytest.fixture(autouse=True)
-def no_leaks(request: pytest.FixtureRequest, _kernel_queues: KernelQueues) -> Iterator[None]:
+def no_leaks(
+    request: pytest.FixtureRequest, _kernel_queues: KernelQueues, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
     """Fails a test that leaves a descriptor, a child process or a kernel queue behind."""
     broker = None
     if "rabbitmq" in {mark.name for mark in request.node.iter_markers()}:
@@ -157,6 +159,7 @@ def no_leaks(request: pytest.FixtureRequest, _kernel_queues: KernelQueues) -> It
         helpers |= broker.helpers
     before = leaks.look(_kernel_queues)
     yield
-    found = leaks.wait_until_gone(lambda: leaks.left_behind(before, leaks.look(_kernel_queues), helpers))
+    logged = [record for phase in ("setup", "call") for record in caplog.get_records(phase)]
+    found = leaks.wait_until_gone(lambda: leaks.left_behind(before, leaks.look(_kernel_queues), helpers), logged)
     if found:
         pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)

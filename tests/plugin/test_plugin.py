@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import leaks, rabbitmq
+from tests.support.keeper import server_command
 from tests.support.kernel_queues import KernelQueues
 
 pytest_plugins = ["pytester"]
@@ -150,6 +151,10 @@ def test_the_same_suite_over_all(
 ) -> None:
     for name, value in rabbitmq_broker.environment.items():
         monkeypatch.setenv(name, value)
+    control = server_command("rabbitmqctl")
+    if rabbitmq_broker.environment and control is not None:
+        # Debian's wrapper in /usr/sbin runs as another user, with another home and cookie.
+        monkeypatch.setenv("PATH", f"{Path(control).parent}{os.pathsep}{os.environ['PATH']}")
     arguments = [f"--haypile-amqp-url={rabbitmq_broker.url}", "-n2", "-v"]
     result = run(SUITE, "--haypile-transport=posix,sysv,amqp", *arguments)
     result.assert_outcomes(passed=18)

@@ -63,7 +63,7 @@ def start(
         )
         handle = session.handle_for(queue)
         if queue.lane is None and handle.plain and not handle.foreign:
-            make_lane(session, context, handle)
+            make_lane(moving, context, handle)
         elif handle.changing:
             handle.mend(moving.txn)
     source = session.sources.get(queue.id)
@@ -114,9 +114,11 @@ def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
         session.wake(handle)
 
 
-def make_lane(session: Session, context: Context, handle: QueueHandle) -> None:
+def make_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     """Give the queue a lane, if the kernel has room for one."""
+    session = moving.holdings.session
     vhost = session.vhost
+    moving.made = True
     lane = vhost.make_lane(f"haypile-{session.nonce.hex()}-{handle.id:x}")
     if lane is None:
         return

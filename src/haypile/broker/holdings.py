@@ -151,7 +151,7 @@ class Holdings:
 class Moving:
     """A write transaction of a session, with the slots it empties."""
 
-    __slots__ = ("acks", "batch", "holdings", "leaving", "moved", "txn")
+    __slots__ = ("acks", "batch", "holdings", "leaving", "made", "moved", "txn")
 
     txn: WriteTxn
 
@@ -162,6 +162,8 @@ class Moving:
         #: Unacked messages that live in the taken list once this commits.
         self.leaving: list[Unacked] = []
         self.acks = 0
+        #: It made a lane, of which nobody else knows until it commits.
+        self.made = False
 
     def __enter__(self) -> Moving:
         self.txn = self.holdings.session.vhost.hay.write().__enter__()
@@ -202,6 +204,11 @@ class Moving:
                 holdings.stranded.setdefault(holdings.landing.owner(slot), []).append(slot)
         for unacked in self.leaving:
             unacked.number = 0
+        if self.made:
+            vhost = holdings.session.vhost
+            with vhost.hay.write() as txn:
+                vhost.topology.sync(txn)
+                vhost.sweep_lanes()
 
     def begin(self) -> int:
         """The number of this transaction's batch."""

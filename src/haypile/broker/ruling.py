@@ -78,7 +78,7 @@ def adapt(session: Session, handle: QueueHandle) -> None:
                 consuming.retire_lane(moving, context, handle)
             arrivals.trim(handle)
         elif queue.lane is None and queue.consumers:
-            consuming.make_lane(session, context, handle)
+            consuming.make_lane(moving, context, handle)
         session.due.born(moving.txn, handle)
         arrivals.touched.setdefault(handle.id, handle)
     session.wake_all(arrivals)

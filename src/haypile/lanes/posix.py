@@ -185,9 +185,11 @@ class PosixLanes:
     ) -> PosixLane | None:
         """See ``Lanes.create``. Says once per reason, through the ``haypile`` logger, why not."""
         why = Refusal.BUDGET
+        # One name for all attempts: each that is announced must be looked for.
+        name = _name(prefix, announce)
         for maxmsg, msgsize in (room or LaneRoom.measure()).sizes():
             try:
-                return PosixLane(_make(prefix, maxmsg, msgsize, announce))
+                return PosixLane(_make(name, prefix, maxmsg, msgsize, announce))
             except (OSError, ValueError, MemoryError, posix_ipc.Error) as error:
                 why = why_not_made(error)
                 if why in (Refusal.QUEUES, Refusal.NONE):
@@ -238,15 +240,19 @@ class PosixLanes:
             return None
 
 
-def _make(prefix: str, maxmsg: int, msgsize: int, announce: Callable[[str], None] | None) -> Any:
+def _name(prefix: str, announce: Callable[[str], None] | None) -> str:
+    """A name that nobody has, announced."""
+    label = f"{prefix.strip('/')}-{secrets.token_hex(8)}"
+    if announce is not None:
+        announce(label)
+    return "/" + label
+
+
+def _make(name: str, prefix: str, maxmsg: int, msgsize: int, announce: Callable[[str], None] | None) -> Any:
     while True:
-        label = f"{prefix.strip('/')}-{secrets.token_hex(8)}"
-        if announce is not None:
-            announce(label)
-        name = "/" + label
         try:
             return posix_ipc.MessageQueue(
                 name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=msgsize
             )
         except posix_ipc.ExistentialError:
-            continue
+            name = _name(prefix, announce)

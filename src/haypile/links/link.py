@@ -85,11 +85,6 @@ class Link:
         self.source.start()
         self.sink.start()
 
-    def start_anew(self, reason: str) -> None:
-        """Close both ends, and connect them again."""
-        for end in (self.source, self.sink):
-            end.fail(reason)
-
     def stop(self) -> None:
         """Acknowledge what is confirmed, and close. What is in hand goes back to its queue."""
         self.stopping = True

@@ -100,7 +100,8 @@ class Runner:
                 raise
             LOGGER.exception("an error in the links of vhost %r: all of them connect anew", self.site.vhost)
             for link in self.links.values():
-                link.start_anew("an error of haypile's own; the log has it")
+                for end in (link.source, link.sink):
+                    end.fail("an error of haypile's own; the log has it")
             return False
         return True
 
