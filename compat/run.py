@@ -42,6 +42,8 @@ DIFFERENCES = HERE / "differences.json"
 TABLE = HERE.parent / "docs" / "compatibility.md"
 #: A need that is a setting of the whole server.
 SETTING = "consumer_timeout="
+#: A need that is turned on for one vhost.
+FIREHOSE = "firehose"
 #: Programs that run at the same time.
 PARALLEL = 4
 ASKING = threading.Lock()
@@ -63,6 +65,8 @@ def fresh_vhost(program: Program, transport: str, broker: rabbitmq.Broker | None
         name = broker.fresh_vhost()
         if program.definitions is not None:
             broker.define(rabbitmq.definitions_of(name, program.definitions))
+        if program.needs == FIREHOSE:
+            broker.trace(name)
         yield Vhost("amqp", broker.vhost_url(name), {})
         return
     directory = make_state_directory()
@@ -109,9 +113,9 @@ def has_type(broker: rabbitmq.Broker, kind: str | None) -> bool:
 
 def recorded(program: Program, broker: rabbitmq.Broker | None) -> bool:
     """Whether what RabbitMQ does is to be read, since this one cannot show it."""
-    if program.needs is None or broker is None:
+    if program.needs in (None, FIREHOSE) or broker is None:
         return False
-    return program.needs.startswith(SETTING) or not has_type(broker, program.needs)
+    return str(program.needs).startswith(SETTING) or not has_type(broker, program.needs)
 
 
 def run_on(program: Program, transport: str, broker: rabbitmq.Broker | None) -> Outcome:
@@ -176,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.record:
             assert broker is not None
-            return record([program for program in chosen if program.needs], broker)
+            return record([program for program in chosen if program.needs not in (None, FIREHOSE)], broker)
         for _ in range(options.repeat):
             results = run_all(chosen, transports, broker, lambda name: print(".", end="", flush=True))
             print()

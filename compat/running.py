@@ -35,7 +35,8 @@ class Program:
     queues: tuple[str, ...]
     #: ``DEFINITIONS``: policies and limits of its vhost, as in a definitions file, without the vhost's name.
     definitions: dict[str, Any] | None = None
-    #: ``NEEDS``: an exchange type that RabbitMQ has by a plugin, or "consumer_timeout=MS" (one for a whole server).
+    #: ``NEEDS``: an exchange type that RabbitMQ has by a plugin, "consumer_timeout=MS" (one for a whole server), or
+    #: "firehose".
     needs: str | None = None
 
     @property

@@ -60,6 +60,8 @@ class Broker:
     remove: Callable[[list[str]], None]
     #: Takes a definitions file's content (policies, parameters).
     define: Callable[[dict[str, Any]], None]
+    #: Turns the firehose of a vhost on.
+    trace: Callable[[str], None]
     #: With these variables rabbitmqctl reaches it, if it is a node of our own.
     environment: dict[str, str] = field(default_factory=dict)
     helpers: set[int] = field(default_factory=set)
@@ -137,6 +139,9 @@ class Api:
     def define(self, definitions: dict[str, Any]) -> None:
         self.call("POST", "definitions", definitions)
 
+    def trace(self, vhost: str) -> None:
+        self.call("PUT", f"vhosts/{vhost}", {"tracing": True})
+
 
 def _by_url(url: str, api: str | None, way: str) -> Broker:
     parts = urllib.parse.urlsplit(url)
@@ -152,8 +157,8 @@ def _by_url(url: str, api: str | None, way: str) -> Broker:
                 f"{URL_VARIABLE} is set, but fresh vhosts cannot be made there: {http.address} does not "
                 f"answer as a management API ({error}); set {API_VARIABLE}"
             ) from error
-        return Broker(way, plain, control.add, control.remove, control.define)
-    return Broker(way, plain, http.add, http.remove, http.define)
+        return Broker(way, plain, control.add, control.remove, control.define, control.trace)
+    return Broker(way, plain, http.add, http.remove, http.define, http.trace)
 
 
 # -- by rabbitmqctl: a node of this machine ------------------------------------------------------------------
@@ -205,6 +210,9 @@ class _Control:
             Path(file.name).chmod(0o644)  # the server may be another user
             self.run("import_definitions", file.name)
 
+    def trace(self, vhost: str) -> None:
+        self.run("trace_on", "-p", vhost)
+
 
 def _install() -> None:
     """Debian's package, without letting it start a server of its own."""
@@ -250,7 +258,8 @@ def _by_system() -> Broker:
     told = json.loads((directory / "ready.json").read_text())
     control = _Control(dict(os.environ) | told["environment"], server_command("rabbitmqctl"))
     url = f"amqp://guest:guest@127.0.0.1:{told['port']}"
-    return Broker("system", url, control.add, control.remove, control.define, told["environment"], {told["keeper"]})
+    ways = (control.add, control.remove, control.define, control.trace)
+    return Broker("system", url, *ways, told["environment"], {told["keeper"]})
 
 
 def _start_keeper(directory: Path) -> None:

@@ -45,16 +45,24 @@ class Aside(NamedTuple):
     delays: tuple[tuple[str, int], ...]
     #: Exchange, and how many messages it keeps.
     histories: tuple[tuple[str, int], ...]
+    #: The firehose is to have a copy first.
+    traced: bool = False
+
+    def untraced(self) -> Aside | None:
+        """Who keeps the message, once the firehose has its copy."""
+        return Aside(self.keys, self.delays, self.histories) if self.delays or self.histories else None
 
 
-def aside_of(route: Route, keys: tuple[str, ...], headers: dict[str, Any] | None) -> Aside | None:
-    """Who keeps a message with this route; None: nobody."""
+def aside_of(
+    route: Route, keys: tuple[str, ...], headers: dict[str, Any] | None, traced: bool = False
+) -> Aside | None:
+    """Who keeps a message with this route; ``traced``: the firehose is one of them. None: nobody."""
     histories = route.histories
     if histories and headers and headers.get(NO_STORE) is True:
         histories = ()
-    if not histories and not route.delays:
+    if not histories and not route.delays and not traced:
         return None
-    return Aside(keys, route.delays, histories)
+    return Aside(keys, route.delays, histories, traced)
 
 
 def keep(arrivals: Arrivals, aside: Aside, record: bytes) -> None:

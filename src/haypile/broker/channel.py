@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from haypile.broker import source, texts
+from haypile.broker import firehose, source, texts
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import Message, encode_message
 from haypile.hay.counters import DELIVERED, REDELIVERED
+from haypile.hay.gates import VERSION
 
 if TYPE_CHECKING:
     from haypile.broker.consumer import Consumer
@@ -104,6 +105,10 @@ class Channel:
         tag = consumer.tag
         no_ack = consumer.no_ack
         again = 0
+        topology = session.vhost.topology
+        if handle.words[VERSION] != topology.version:
+            topology.sync()
+        traced: list[tuple[Message, bool, int]] | None = [] if topology.traced else None
         for taken in messages:
             message = source.decode(session, handle.queue.name, taken.record)
             if message is None:
@@ -130,9 +135,13 @@ class Channel:
                 message.properties,
                 message.body,
             )
+            if traced is not None and handle.queue.name != self.reply_queue:
+                traced.append((message, taken.redelivered, taken.deliveries))
         handle.counts[DELIVERED] += len(messages)
         if again:
             handle.counts[REDELIVERED] += again
+        if traced:
+            firehose.delivered(session, self.number, handle, traced)
 
     # -- settling ---------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Publisher:
             copies = copied_to(headers)
         route = topology.route(exchange, routing_key, headers, copies, properties)
         handle_for = self.session.handle_for
-        kept = aside.aside_of(route, (routing_key, *copies), headers)
+        kept = aside.aside_of(route, (routing_key, *copies), headers, topology.traced)
         routed = tuple([handle_for(queue) for queue in route.queues]), route.prefix, kept
         if route.lasting and headers is None:
             if len(self.routes) >= ROUTES:

@@ -86,6 +86,8 @@ class Session:
         text = json.dumps(info, default=str).encode()
         self.file = SessionFile.create(vhost.hay, ROW.pack(0) + text)
         self.id = self.file.id
+        #: What listings and the firehose call the connection.
+        self.name = f"{info.get('pid', 0)}.{self.id}"
         self.holdings = Holdings(self, text)
         self.journaling = Journaling(self, vhost.hay.journal if durable else None, offload)
         self.publisher = Publisher(self, patience)

@@ -29,6 +29,9 @@ from haypile.hay.txn import ReadTxn, WriteTxn
 
 __all__ = ["Exchange", "Queue", "Route", "Topology"]
 
+#: The exchange of the firehose (``firehose``).
+FIREHOSE = "amq.rabbitmq.trace"
+
 #: In which order kinds of rows are taken in when all are read anew, and in which forgotten: queues
 #: before what hangs on them, for a deleted queue keeps its last lane and consumers.
 _RULES = (rows.POLICY, rows.OPERATOR, rows.LIMITS, rows.HISTORY)
@@ -53,6 +56,8 @@ class Topology:
         #: that is rolled back (then again).
         self.on_rules_changed: dict[int, Callable[[Queue], None]] = {}
         self.policies = Policies()
+        #: Something is bound to the firehose.
+        self.traced = False
         #: Bindings by what they lead to.
         self.bound_to: dict[Destination, dict[bytes, Binding]] = {}
         #: Consumers (queue id and key) and exclusive queues (ids) by session.
@@ -330,6 +335,10 @@ class Topology:
             elif source.bindings.pop(binding.id, None) is not None:
                 source.router.remove(binding)
             self.routes.drop(binding.source, source.router.touches(binding))
+            if binding.source == FIREHOSE and self.traced != bool(source.bindings):
+                self.traced = bool(source.bindings)
+                # Who keeps routes keeps with them what is to be copied.
+                self.routes.epoch += 1
 
     def _apply_consumer(self, key: bytes, value: bytes | None) -> None:
         number, consumer = rows.split_consumer_key(key)

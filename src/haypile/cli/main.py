@@ -21,6 +21,7 @@ COMMANDS = {
     "publish": ("haypile.cli.messages:publish", "Publish messages."),
     "get": ("haypile.cli.messages:get", "Take messages out of a queue."),
     "consume": ("haypile.cli.messages:consume", "Print messages as they come, of a queue or an exchange."),
+    "trace": ("haypile.cli.trace:trace", "Every message published and delivered, live."),
     "declare": ("haypile.cli.topology:declare", "Declare a queue or an exchange."),
     "bind": ("haypile.cli.topology:bind", "Lead messages of an exchange to a queue."),
     "unbind": ("haypile.cli.topology:unbind", "Undo a bind."),

@@ -140,12 +140,16 @@ def show(body: bytes, exchange: str, routing_key: str, redelivered: bool, proper
     else:
         row: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key, "redelivered": redelivered}
         row["properties"] = {name: value for name, value in vars(properties).items() if value is not None}
-        try:
-            row["body"] = body.decode()
-        except UnicodeDecodeError:
-            row["body_base64"] = base64.b64encode(body).decode()
-        out.write(json.dumps(row, default=str).encode() + b"\n")
+        out.write(json.dumps({**row, **body_fields(body)}, default=str).encode() + b"\n")
     out.flush()
+
+
+def body_fields(body: bytes) -> dict[str, str]:
+    """A body in JSON: text where it is UTF-8."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode()}
 
 
 @click.command(short_help="Look at messages, which stay in the queue.")

@@ -103,6 +103,9 @@ def failures() -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:
+        # `| head` has seen enough: click knows.
+        raise
     except AMQPError as error:
         raise click.ClickException(words(error)) from error
     except (HayError, LaneError, ValueError, OSError) as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from pika import spec
 
-from haypile.broker import consuming, settle, source, texts
+from haypile.broker import consuming, firehose, settle, source, texts
 from haypile.broker.channel import Channel, Mode, Unacked
 from haypile.broker.declare import queue as queues
 from haypile.broker.declare.context import Context
@@ -111,6 +111,8 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
         message.properties,
         message.body,
     )
+    if topology.traced:
+        firehose.delivered(session, channel.number, handle, [(message, taken.redelivered, taken.deliveries)])
     return None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pika import spec
 from pika.spec import BasicProperties
 
-from haypile.broker import message, texts
+from haypile.broker import firehose, message, texts
 from haypile.broker.aside import Aside
 from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import FrameError, NotImplementedByBroker, PreconditionFailed
@@ -77,6 +77,9 @@ def basic_publish(
     # Before the publish counts: it may have to be tried again.
     pressure = session.pressure
     sent = pressure.foreign and mode is not Mode.TX and pressure.send(handles, properties, body)
+    if kept is not None and kept.traced:
+        firehose.published(session, channel.number, method.exchange, kept.keys, handles, properties, body)
+        kept = kept.untraced()
     tag = 0
     if mode is not Mode.PLAIN:
         channel.publish_tag = tag = channel.publish_tag + 1
