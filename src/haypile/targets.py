@@ -11,6 +11,7 @@ host is the RabbitMQ there. A URL says it outright (``posix:///VHOST``, ``amqp:/
 from __future__ import annotations
 
 import copy
+import grp
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ REMOTE = ("amqp", "amqps")
 HYBRID, ROUTES = "hybrid", "routes"
 
 #: Options that a local URL may carry.
-OPTIONS = ("dir", "durability", "mode", "group")
+OPTIONS = ("dir", "durability", "group")
 #: What becomes of persistent messages when the host goes down.
 DURABILITIES = ("disk", "host")
 
@@ -73,6 +74,8 @@ class LocalOptions:
     directory: Path | None = None
     #: "disk": persistent messages survive a reboot; "host": only the death of processes.
     durability: str = "disk"
+    #: Id of the group whose members share the vhost; None: it is this user's alone.
+    group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,13 @@ class LocalURL:
     options: LocalOptions = LocalOptions()
 
 
-def base_directory() -> Path:
-    """Where this user's vhosts live."""
+def base_directory(group: int | None = None) -> Path:
+    """Where this user's vhosts live, or those of ``group``."""
     named = os.environ.get(DIRECTORY_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
+    if group is not None:
+        return Path(f"/dev/shm/haypile-g-{group}")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return Path(runtime) / "haypile"
@@ -164,17 +169,27 @@ def parse_options(url: str, query: dict[str, list[str]]) -> LocalOptions:
             raise TargetError(f"{url!r} has the unknown option {name!r}; known are {', '.join(OPTIONS)}")
         if len(values) > 1:
             raise TargetError(f"{url!r} has the option {name!r} {len(values)} times; give it once")
-    if "mode" in query or "group" in query:
-        raise TargetError(
-            f"{url!r}: sharing a vhost with a group is not available in this version; leave out mode and group"
-        )
     durability = query.get("durability", ["disk"])[0]
     if durability not in DURABILITIES:
         raise TargetError(f"{url!r}: durability is {durability!r}, but must be one of {', '.join(DURABILITIES)}")
     directory = query.get("dir", [""])[0]
     if "dir" in query and not directory:
         raise TargetError(f"{url!r}: dir is empty; name a directory, or leave it out")
-    return LocalOptions(Path(directory).expanduser().absolute() if directory else None, durability)
+    group = find_group(url, query["group"][0]) if "group" in query else None
+    return LocalOptions(Path(directory).expanduser().absolute() if directory else None, durability, group)
+
+
+def find_group(url: str, said: str) -> int:
+    """The id of the group called ``said``, by name or number. Raises TargetError."""
+    try:
+        group = int(said) if said.isdecimal() else grp.getgrnam(said).gr_gid
+    except KeyError:
+        raise TargetError(f"{url!r}: there is no group {said!r} on this host") from None
+    if os.geteuid() != 0 and group not in (os.getegid(), *os.getgroups()):
+        raise TargetError(
+            f"{url!r}: user {os.geteuid()} is not in group {said!r}; add it (usermod -aG), and log in anew"
+        )
+    return group
 
 
 def is_local(host: str | None) -> bool:
@@ -233,13 +248,24 @@ def remote(url: str, parameters: Parameters) -> Parameters:
 def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
     """The vhost that ``url`` and the program's ``virtual_host`` name."""
     vhost = url.vhost if url.vhost is not None else virtual_host
-    base = url.options.directory or base_directory()
+    group = url.options.group
+    base = url.options.directory or base_directory(group)
     transport, options = url.transport, {}
     if transport == HYBRID:
         routes = find_routes()
         if routes is None:
             raise TargetError(f"{HYBRID}:/// needs a routes file: set {FILE_VARIABLE}, or write {FILE_NAME} here")
         transport, options = "posix", {ROUTES: str(routes)}
+    journals: Path | None = journal_directory()
+    if group is not None and not os.environ.get(JOURNAL_VARIABLE):
+        # This user's own is no place for what others are to write.
+        journals = None
+        if url.options.durability == "disk":
+            raise TargetError(
+                f"the journal of a vhost shared with a group belongs where all its members may write: set "
+                f"{JOURNAL_VARIABLE} to a directory on a disk, the same for all of them, or add durability=host to the "
+                "URL (nothing survives a reboot then)"
+            )
     return VhostTarget(
         directory=vhost_directory(base, vhost, transport),
         vhost=vhost,
@@ -247,10 +273,11 @@ def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
         options=options,
         durability=url.options.durability,
         # Vhosts of the same name in two places are two vhosts.
-        journal=vhost_directory(journal_directory() / encoded(str(base)), vhost, transport),
+        journal=journals and vhost_directory(journals / encoded(str(base)), vhost, transport),
         base=base,
-        journal_base=journal_directory(),
+        journal_base=journals,
         consumer_timeout=consumer_timeout(),
+        group=group,
     )
 
 
@@ -271,8 +298,10 @@ def outright(target: VhostTarget) -> str:
     """The URL of ``target``, from which ``local_target`` makes it again."""
     name = encoded(target.vhost)
     base = target.directory.parents[len(Path(name).parts)]
-    options = urlencode({"dir": base, "durability": target.durability})
-    return f"{target.transport}:///{quote(target.vhost, safe='')}?{options}"
+    options: dict[str, object] = {"dir": base, "durability": target.durability}
+    if target.group is not None:
+        options["group"] = target.group
+    return f"{target.transport}:///{quote(target.vhost, safe='')}?{urlencode(options)}"
 
 
 def consumer_timeout() -> int:

@@ -82,14 +82,12 @@ def remove(target: VhostTarget, *, force: bool = False) -> int:
         os.rename(directory, grave)
     except FileNotFoundError:
         grave = directory
-    lanes = lanes_of(target.transport)
+    lanes = lanes_of(target.transport, target.group)
     # What is announced while the directory is on its way out is found the second time.
     labels: set[str] = set()
     for _ in range(2):
         fresh = Announced(grave / "lanes").labels() - labels
-        for label in fresh:
-            lanes.unlink_label(label)
-        labels |= fresh
+        labels |= {label for label in fresh if lanes.unlink_label(label)}
     shutil.rmtree(grave, ignore_errors=True)
     if target.journal is not None:
         shutil.rmtree(target.journal, ignore_errors=True)

@@ -150,7 +150,8 @@ def retire_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     lane = handle.current_lane()
     # A lane that cannot be opened (no descriptor is left) stays for the next one, with its gate closed.
     stays = lane is None and row is not None and session.vhost.lanes.is_there(row.name)
-    if stays or (lane is not None and not empty(moving, handle, lane)):
+    # One that another member of the group made cannot be removed by us: empty, it waits for the next consumer.
+    if stays or (lane is not None and not (empty(moving, handle, lane) and is_ours(lane))):
         handle.keep_lane(lane)
         context.txn.on_commit.append(handle.end_change)
         return
@@ -158,6 +159,14 @@ def retire_lane(moving: Moving, context: Context, handle: QueueHandle) -> None:
     context.txn.on_commit.append(handle.end_change)
     if row is not None:
         context.txn.on_commit.append(lambda: session.vhost.unlink_lane(row.name))
+
+
+def is_ours(lane: Lane) -> bool:
+    """Whether we may remove it; or whether it is gone."""
+    try:
+        return lane.ours
+    except LaneGone:
+        return True
 
 
 def empty(moving: Moving, handle: QueueHandle, lane: Lane) -> bool:

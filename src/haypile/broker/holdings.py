@@ -22,6 +22,7 @@ from haypile.broker import message
 from haypile.broker.raw import record_of
 from haypile.hay import room
 from haypile.hay.errors import OutOfRoom
+from haypile.hay.places import file_mode
 from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landing
 
@@ -66,13 +67,14 @@ class Holdings:
         """The landing, made on first use (1 MiB of real memory: an idle connection needs none)."""
         if self._landing is None:
             path = self.session.file.landing_path()
+            mode = file_mode(path.parent)
             try:
-                self._landing = Landing.create(path, slots=SLOTS)
+                self._landing = Landing.create(path, slots=SLOTS, mode=mode)
             except NoRoom:
                 hay = self.session.vhost.hay
                 with hay.exclusive():
                     room.give_up(hay)
-                self._landing = Landing.create(path, slots=LEAST_SLOTS)
+                self._landing = Landing.create(path, slots=LEAST_SLOTS, mode=mode)
         return self._landing
 
     def write(self) -> Moving:

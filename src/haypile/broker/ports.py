@@ -62,4 +62,6 @@ class VhostTarget:
     journal_base: Path | None = None
     #: ms within which a delivery is to be acknowledged; 0: any time. RabbitMQ's default is half an hour.
     consumer_timeout: int = 1_800_000
+    #: Id of the group whose members share the vhost; None: it is this user's alone.
+    group: int | None = None
     options: dict[str, str] = field(default_factory=dict, hash=False)

@@ -31,8 +31,8 @@ from haypile.lanes.lane import Lane, Lanes
 LOGGER = logging.getLogger("haypile")
 
 
-def lanes_of(transport: str) -> Lanes:
-    """The kernel queues called ``transport``.
+def lanes_of(transport: str, group: int | None = None) -> Lanes:
+    """The kernel queues called ``transport``, shared with ``group``.
 
     Raises ``LaneError`` where they cannot be had: only the module that is used must be there.
     """
@@ -40,10 +40,10 @@ def lanes_of(transport: str) -> Lanes:
         if transport == "sysv":
             from haypile.lanes.sysv import SysVLanes  # noqa: PLC0415 - sysv_ipc may be absent
 
-            return SysVLanes()
+            return SysVLanes(group)
         from haypile.lanes.posix import PosixLanes  # noqa: PLC0415 - posix_ipc may be absent
 
-        return PosixLanes()
+        return PosixLanes(group)
     except ImportError as error:
         other = "posix" if transport == "sysv" else "sysv"
         raise LaneError(
@@ -61,13 +61,13 @@ class Vhost:
     def __init__(self, target: VhostTarget) -> None:
         self.target = target
         self.name = target.vhost
-        self.lanes: Lanes = lanes_of(target.transport)
+        self.lanes: Lanes = lanes_of(target.transport, target.group)
         journal = None
         if target.journal is not None:
-            journal = Journal(target.journal, is_durable, revive, base=target.journal_base)
+            journal = Journal(target.journal, is_durable, revive, base=target.journal_base, group=target.group)
         if target.base is not None:
             # Whoever owns a directory above ours may put another one in its place.
-            make_private(target.base)
+            make_private(target.base, group=target.group)
         self.hay = Hay.open(target.directory, journal=journal)
         self.topology = Topology(self.hay, target.vhost)
         self.clock = Clock(self.hay.now)
@@ -113,8 +113,8 @@ class Vhost:
 
     def unlink_lane(self, name: str) -> None:
         """Remove the lane called ``name``, of which no row tells any more."""
-        self.lanes.unlink(name)
-        self.announced.deny(self.lanes.label(name))
+        if self.lanes.unlink(name):
+            self.announced.deny(self.lanes.label(name))
 
     def stray_lanes(self) -> bool:
         """Whether there may be lanes that no queue has: somebody was killed at the wrong moment."""

@@ -28,7 +28,7 @@ from haypile.broker.vhost import Vhost
 from haypile.hay.environment import boot_id, own_rows
 from haypile.hay.errors import HayError
 from haypile.hay.layout import BOOT_ROW
-from haypile.hay.places import check_private
+from haypile.hay.places import check_private, group_of
 from haypile.hay.sessions import dead_sessions
 from haypile.lanes.errors import LaneError
 
@@ -108,7 +108,7 @@ def look_at(base: Path, transport: str, vhost: str, directory: Path) -> Findings
     """What is left over in one vhost."""
     found = Findings(str(directory), transport, vhost)
     try:
-        check_private(directory, base)
+        check_private(directory, base, group=group_of(base))
         found.litter = sorted(path.name for path in directory.glob(".hay.*"))
         found.aside = len(list((directory / "aside").glob("*")))
         if boot_of(directory) != boot_id():
@@ -122,7 +122,10 @@ def look_at(base: Path, transport: str, vhost: str, directory: Path) -> Findings
 
 def target_of(base: Path, transport: str, vhost: str) -> VhostTarget:
     """The vhost as connections name it."""
-    options = targets.LocalOptions(directory=base)
+    group = group_of(base)
+    # A group's journal is where the members' environment says; cleaning needs none.
+    durability = "disk" if group is None or os.environ.get(targets.JOURNAL_VARIABLE) else "host"
+    options = targets.LocalOptions(base, durability, group)
     return targets.local_target(targets.LocalURL(transport, vhost, options), vhost)
 
 

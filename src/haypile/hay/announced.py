@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from haypile.hay.errors import OutOfRoom, explain
-from haypile.hay.places import make_private
+from haypile.hay.places import make_private, share
 
 
 class Announced:
@@ -36,7 +36,9 @@ class Announced:
     def _make(self, label: str) -> None:
         path = self.directory / label
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            share(fd, self.directory)
+            os.close(fd)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -53,10 +55,11 @@ class Announced:
         except FileNotFoundError:
             return set()
 
-    def sweep(self, known: set[str], unlink: Callable[[str], None]) -> int:
-        """Remove every lane that is not ``known``; how many. Under the write lock."""
-        strays = self.labels() - known
-        for label in strays:
-            unlink(label)
-            self.deny(label)
-        return len(strays)
+    def sweep(self, known: set[str], unlink: Callable[[str], bool]) -> None:
+        """Remove every lane that is not ``known``. Under the write lock.
+
+        One that ``unlink`` says is still there (it is another's) is left to its owner.
+        """
+        for label in self.labels() - known:
+            if unlink(label):
+                self.deny(label)

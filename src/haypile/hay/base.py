@@ -31,7 +31,7 @@ import lmdb
 from haypile.hay import holes
 from haypile.hay.errors import Damaged, OutOfRoom, UnusableDirectory, explain
 from haypile.hay.layout import HEAD, HEAD_SIZE, ID_ROW, INLINE, NOTED
-from haypile.hay.places import make_private
+from haypile.hay.places import AS_ABOVE, file_mode, make_new, make_private
 
 #: Address space for the data, bytes; where the kernel gives less, halve down to the second.
 MAP_SIZE, MAP_SIZE_LEAST = 1 << 38, 1 << 26
@@ -119,9 +119,10 @@ class Base:
     @staticmethod
     def make(place: Path) -> None:
         """Make an empty one in the new directory ``place``, on disk when this returns."""
-        place.mkdir(0o700)
+        make_new(place)
         env = _open(place, create=True)
         try:
+            os.chmod(place / "data.mdb", file_mode(place))
             with env.begin(write=True) as txn:
                 txn.put(EPOCH_ROW, _number(0))
         finally:
@@ -289,18 +290,18 @@ def _open(place: Path, *, create: bool) -> Any:
             size //= 2
 
 
-def make_lasting(place: Path, base: Path | None, variable: str) -> None:
+def make_lasting(place: Path, base: Path | None, variable: str, group: int | None = None) -> None:
     """Make the private directory ``place``, its name and those above it on disk when this returns.
 
     ``base``, above it, must be ours alone, too: who owns a directory may put another one in its place.
-    ``variable``: see ``make_private``. Raises ``UnusableDirectory``, ``OutOfRoom``.
+    ``variable``, ``group`` (the base's): see ``make_private``. Raises ``UnusableDirectory``, ``OutOfRoom``.
     """
     above = place
     while not above.exists():
         above = above.parent
     for path in (base, place):
         if path is not None:
-            make_private(path, variable)
+            make_private(path, variable, group if path == base else AS_ABOVE)
     try:
         for made in (place, *place.parents):
             sync_directory(made)

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from haypile.hay.errors import OutOfRoom, explain
+from haypile.hay.places import share
 
 _ROOM = 4096
 
@@ -30,6 +31,7 @@ class Bell:
         try:
             os.mkfifo(path, 0o600)
             self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            share(self.fd, path.parent)
         except OSError as error:
             raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
 

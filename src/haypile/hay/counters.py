@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haypile.hay.layout import PREFIX, TOTAL, TOTALS
+from haypile.hay.places import share
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -70,6 +71,7 @@ class Counters:
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
+                share(fd, self._path.parent)
                 os.posix_fallocate(fd, number * _PAGE, _PAGE)
                 return memoryview(mmap.mmap(fd, _PAGE, offset=number * _PAGE)).cast("Q")
             finally:

@@ -25,7 +25,7 @@ import lmdb
 from haypile.hay.errors import UnusableDirectory
 from haypile.hay.gates import USED_ROW, Gates
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
-from haypile.hay.places import check_private
+from haypile.hay.places import check_private, file_mode, make_new, share
 from haypile.hay.room import keep_back
 
 #: Address space for the data, bytes. Only what is used costs anything.
@@ -47,7 +47,7 @@ def build(place: Path) -> None:
 
     Raises ``lmdb.Error``, ``OSError`` or ``OutOfRoom`` when there is no room.
     """
-    place.mkdir(0o700)
+    make_new(place)
     nonce = b"\0" * 8
     while 0 in nonce:
         nonce = secrets.token_bytes(8)
@@ -55,6 +55,7 @@ def build(place: Path) -> None:
     _reserve(place / "lock.mdb")
     env = _open(place, create=True)
     try:
+        os.chmod(place / "data.mdb", file_mode(place))
         for name in TREES:
             env.open_db(name)
         with env.begin(write=True) as txn:
@@ -147,6 +148,7 @@ def _reserve(path: Path) -> None:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        share(fd, path.parent)
         os.posix_fallocate(fd, 0, 64 * MAX_READERS)
     finally:
         os.close(fd)

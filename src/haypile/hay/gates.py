@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haypile.hay.errors import OutOfRoom, UnusableDirectory
+from haypile.hay.places import share
 
 if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
@@ -99,6 +100,7 @@ class Gates:
         temporary = self._path.with_name(f".gates.{secrets.token_hex(8)}")
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            share(fd, temporary.parent)
             _allocate(fd, size)
             with mmap.mmap(fd, size) as page, memoryview(page) as view, view.cast("Q") as words:
                 words[VERSION] = version

@@ -74,11 +74,17 @@ class Journal:
     """
 
     def __init__(
-        self, place: Path, keeps: Callable[[bytes, bytes], bool], revive: Reviver, base: Path | None = None
+        self,
+        place: Path,
+        keeps: Callable[[bytes, bytes], bool],
+        revive: Reviver,
+        base: Path | None = None,
+        group: int | None = None,
     ) -> None:
-        """``base``: a directory above ``place`` that must be ours alone, too."""
+        """``base``: a directory above ``place`` that must be ours alone, too, or ``group``'s."""
         self.place = place
         self._above = base
+        self._group = group
         self._copy = Copy(keeps)
         self._revive = revive
         self.mutex: Any = threading.RLock()
@@ -273,7 +279,7 @@ class Journal:
             self.close_files()
             os.close(self._lock_fd)
             self._lock_fd = -1
-        make_lasting(self.place, self._above, _VARIABLE)
+        make_lasting(self.place, self._above, _VARIABLE, self._group)
         self._lock_fd = open_lock(self.place / "lock", create=True)
 
     def _take_lock(self, wait: bool) -> bool:

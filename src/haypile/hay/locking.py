@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haypile.hay.errors import LIMITS, OutOfRoom, UnusableDirectory, explain
+from haypile.hay.places import MOMENT, group_of, share
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -31,8 +32,18 @@ def open_lock(path: Path, create: bool) -> int:
     Raises ``UnusableDirectory`` when it cannot be opened, or is not there and not to be made.
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    deadline = time.monotonic() + MOMENT
     try:
-        return os.open(path, flags | os.O_CREAT if create else flags, 0o600)
+        while True:
+            try:
+                fd = os.open(path, flags | os.O_CREAT if create else flags, 0o600)
+                share(fd, path.parent)
+                return fd
+            except PermissionError:
+                # Another member of the group is making it just now.
+                if group_of(path.parent) is None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
     except FileNotFoundError:
         raise UnusableDirectory(f"{path.parent} holds no store; connect once to make it") from None
     except OSError as error:

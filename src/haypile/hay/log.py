@@ -27,6 +27,7 @@ from struct import Struct
 from zlib import crc32
 
 from haypile.hay.errors import UnusableDirectory
+from haypile.hay.places import share
 
 PAGE = 4096
 #: The file grows by this many bytes.
@@ -70,6 +71,7 @@ class Log:
         aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            share(fd, path.parent)
             os.pwrite(fd, _MAGIC + nonce + bytes(PAGE - len(_MAGIC) - _NONCE_SIZE), 0)
             os.fsync(fd)
             os.rename(aside, path)

@@ -25,6 +25,7 @@ import lmdb
 from haypile.hay import holes
 from haypile.hay.errors import REMEDY, HayError, OutOfRoom
 from haypile.hay.layout import OFFSET_ROW
+from haypile.hay.places import share
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -49,6 +50,7 @@ def keep_back(place: Path) -> None:
     """Have a reserve in the store's directory ``place``, as large as may be."""
     fd = os.open(place / "reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        share(fd, place)
         state = os.fstatvfs(fd)
         size = min(RESERVE, state.f_bavail * state.f_frsize // 2)
         if size:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from haypile.hay.bell import Bell, open_to_ring
 from haypile.hay.errors import OutOfRoom, explain
+from haypile.hay.places import share
 
 if TYPE_CHECKING:
     from haypile.hay.store import Hay
@@ -129,6 +130,7 @@ class SessionFile:
         except OSError as error:
             raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
         try:
+            share(self._fd, path.parent)
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.bell = Bell(hay.peers.path(session, ".bell"))
             #: Kept for the moment in which the landing is made: the process may have no descriptor left then.
@@ -233,6 +235,7 @@ class Grave:
                         os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
                         0o600,
                     )
+                    share(fd, peers.directory)
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 if fd >= 0:

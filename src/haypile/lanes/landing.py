@@ -110,10 +110,11 @@ class Landing:
         return [c_void_p(self._start + at - lead) for at in self._starts]
 
     @classmethod
-    def create(cls, path: Path, slots: int = 128, slot_bytes: int = 8192) -> Landing:
+    def create(cls, path: Path, slots: int = 128, slot_bytes: int = 8192, mode: int = 0o600) -> Landing:
         """A new landing in a file at ``path``.
 
-        ``slot_bytes``: a multiple of 8, at least the message size of every lane that lands here.
+        ``slot_bytes``: a multiple of 8, at least the message size of every lane that lands here. ``mode``:
+        of the file, whatever the umask.
         Raises ``NoRoom`` when there is no memory or disk space for it.
         """
         size = _HEADER + slots * (PREFIX_BYTES + slot_bytes)
@@ -122,6 +123,7 @@ class Landing:
         fd = -1
         try:
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.fchmod(fd, mode)
             os.posix_fallocate(fd, 0, size)
             os.pwrite(fd, _MAGIC + slots.to_bytes(8, "little") + slot_bytes.to_bytes(8, "little"), 0)
             landing = cls(fd, slots, slot_bytes)

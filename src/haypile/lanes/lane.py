@@ -40,6 +40,13 @@ class Lane(Protocol):
     def msgsize(self) -> int:
         """Bytes of the largest record it takes."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether this user may remove it; else it is of another member of the group that shares it.
+
+        Raises ``LaneGone``.
+        """
+
     def send(self, record: bytes) -> bool:
         """Send; False when the lane is full. Raises ``LaneGone``, ``TooBig``."""
 
@@ -97,14 +104,14 @@ class Lanes(Protocol):
     def is_there(self, name: str) -> bool:
         """Whether there is a lane called ``name``, if perhaps one that cannot be opened now."""
 
-    def unlink_label(self, label: str) -> None:
-        """Remove the lane announced as ``label``, if it is there."""
+    def unlink_label(self, label: str) -> bool:
+        """Remove the lane announced as ``label``, if it is there; False when it is another user's, and stays."""
 
     def room(self, lanes: Iterable[tuple[int, int]]) -> LaneRoom:
         """What room there is for a lane beside ``lanes``, which are (maxmsg, msgsize)."""
 
-    def unlink(self, name: str) -> None:
-        """Remove the name of a lane, if it is there."""
+    def unlink(self, name: str) -> bool:
+        """Remove the name of a lane, if it is there; False when it is another user's, and stays."""
 
     def open(self, name: str) -> Lane | None:
         """The lane called ``name``; None when it is gone."""

@@ -76,6 +76,14 @@ class PosixLane:
         #: Polls for room; made when the lane was full for the first time.
         self._room: select.poll | None = None
 
+    @property
+    def ours(self) -> bool:
+        """See ``Lane.ours``. Names of queues lie in a sticky directory."""
+        try:
+            return os.geteuid() in (0, os.fstat(self.fd).st_uid)
+        except OSError as error:
+            raise LaneGone(f"{self.name}: {error}") from error
+
     def send(self, record: bytes) -> bool:
         """See ``Lane.send``."""
         try:
@@ -162,14 +170,15 @@ class PosixLane:
         unlink(self.name)
 
 
-def unlink(name: str) -> None:
-    """Remove the name of a lane, if it is there."""
+def unlink(name: str) -> bool:
+    """Remove the name of a lane, if it is there; False when it is another user's."""
     try:
         posix_ipc.unlink_message_queue(name)
     except posix_ipc.ExistentialError:
         pass
-    except posix_ipc.PermissionsError as error:
-        raise LaneGone(f"{name} belongs to another user") from error
+    except posix_ipc.PermissionsError:
+        return False
+    return True
 
 
 class PosixLanes:
@@ -177,8 +186,10 @@ class PosixLanes:
 
     pollable = True
 
-    def __init__(self) -> None:
+    def __init__(self, group: int | None = None) -> None:
+        """``group``: whose members may use the lanes that are made; None: this user alone."""
         self._warned: set[Refusal] = set()
+        self._group = group
 
     def create(
         self, prefix: str, room: LaneRoom | None = None, announce: Callable[[str], None] | None = None
@@ -189,13 +200,29 @@ class PosixLanes:
         name = _name(prefix, announce)
         for maxmsg, msgsize in (room or LaneRoom.measure()).sizes():
             try:
-                return PosixLane(_make(name, prefix, maxmsg, msgsize, announce))
+                return PosixLane(self._make(name, prefix, maxmsg, msgsize, announce))
             except (OSError, ValueError, MemoryError, posix_ipc.Error) as error:
                 why = why_not_made(error)
                 if why in (Refusal.QUEUES, Refusal.NONE):
                     break
         self._warn(why)
         return None
+
+    def _make(
+        self, name: str, prefix: str, maxmsg: int, msgsize: int, announce: Callable[[str], None] | None
+    ) -> Any:
+        while True:
+            try:
+                queue = posix_ipc.MessageQueue(
+                    name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=msgsize
+                )
+            except posix_ipc.ExistentialError:
+                name = _name(prefix, announce)
+                continue
+            if self._group is not None:
+                os.fchown(queue.mqd, -1, self._group)
+                os.fchmod(queue.mqd, 0o660)
+            return queue
 
     def _warn(self, why: Refusal) -> None:
         if why not in self._warned:
@@ -209,9 +236,9 @@ class PosixLanes:
         """See ``Lanes.room``."""
         return LaneRoom.measure(lanes)
 
-    def unlink(self, name: str) -> None:
+    def unlink(self, name: str) -> bool:
         """See ``Lanes.unlink``."""
-        unlink(name)
+        return unlink(name)
 
     def label(self, name: str) -> str:
         """See ``Lanes.label``."""
@@ -227,9 +254,9 @@ class PosixLanes:
             pass
         return True
 
-    def unlink_label(self, label: str) -> None:
+    def unlink_label(self, label: str) -> bool:
         """See ``Lanes.unlink_label``."""
-        unlink("/" + label)
+        return unlink("/" + label)
 
     def open(self, name: str) -> PosixLane | None:
         """See ``Lanes.open``."""
@@ -246,13 +273,3 @@ def _name(prefix: str, announce: Callable[[str], None] | None) -> str:
     if announce is not None:
         announce(label)
     return "/" + label
-
-
-def _make(name: str, prefix: str, maxmsg: int, msgsize: int, announce: Callable[[str], None] | None) -> Any:
-    while True:
-        try:
-            return posix_ipc.MessageQueue(
-                name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=msgsize
-            )
-        except posix_ipc.ExistentialError:
-            name = _name(prefix, announce)

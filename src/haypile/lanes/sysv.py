@@ -80,6 +80,14 @@ class SysVLane:
         self.maxmsg: int = self._qbytes
         self._size = c_size_t(self.msgsize)
 
+    @property
+    def ours(self) -> bool:
+        """See ``Lane.ours``. Only who made a queue may remove it or change its size, whatever its mode."""
+        try:
+            return os.geteuid() in (0, self._queue.cuid)
+        except (sysv_ipc.Error, OSError) as error:
+            raise LaneGone(f"{self.name}: {error}") from error
+
     def send(self, record: bytes) -> bool:
         """See ``Lane.send``."""
         try:
@@ -136,12 +144,17 @@ class SysVLane:
         return depth
 
     def seal(self) -> None:
-        """See ``Lane.seal``. A queue of no bytes takes not even an empty message."""
-        self._limit_to(0)
+        """See ``Lane.seal``. A queue of no bytes takes not even an empty message.
+
+        What is another user's cannot be removed by us, and need not be sealed.
+        """
+        if self.ours:
+            self._limit_to(0)
 
     def unseal(self) -> None:
         """See ``Lane.unseal``."""
-        self._limit_to(self._qbytes)
+        if self.ours:
+            self._limit_to(self._qbytes)
 
     def _limit_to(self, qbytes: int) -> None:
         try:
@@ -181,39 +194,47 @@ def find(name: str) -> Any | None:
         return None
 
 
-def unlink(name: str) -> None:
-    """Remove the queue of a lane, if it is there."""
+def unlink(name: str) -> bool:
+    """Remove the queue of a lane, if it is there; False when it is another user's."""
     queue = find(name)
     if queue is not None:
         try:
             queue.remove()
-        except sysv_ipc.PermissionsError as error:
-            raise LaneGone(f"message queue {name} belongs to another user") from error
+        except sysv_ipc.PermissionsError:
+            return False
         except (sysv_ipc.Error, OSError):
             # ExistentialError, or EINVAL: somebody was faster.
             pass
+    return True
 
 
-def unlink_key(key: int) -> None:
-    """Remove the queue under ``key``, if there is one that this user made."""
+def unlink_key(key: int, group: int | None = None) -> bool:
+    """Remove the queue under ``key``, if there is one that this user made; False for one of ``group``'s others."""
     try:
         queue = sysv_ipc.MessageQueue(key, 0, 0o600, MSGSIZE)
         if queue.cuid == os.geteuid():
             queue.remove()
+        elif group is not None and queue.gid == group:
+            return False
     except (sysv_ipc.Error, OSError):
-        # Gone, or somebody else's.
+        # Gone, or a stranger's.
         pass
+    return True
 
 
-def _make(announce: Callable[[str], None] | None) -> Any:
+def _make(announce: Callable[[str], None] | None, group: int | None) -> Any:
     while True:
         key = secrets.randbelow(KEY_MOST) + 1
         if announce is not None:
             announce(str(key))
         try:
-            return sysv_ipc.MessageQueue(key, sysv_ipc.IPC_CREX, 0o600, MSGSIZE)
+            queue = sysv_ipc.MessageQueue(key, sysv_ipc.IPC_CREX, 0o600, MSGSIZE)
         except sysv_ipc.ExistentialError:
             continue
+        if group is not None:
+            queue.gid = group
+            queue.mode = 0o660
+        return queue
 
 
 class SysVLanes:
@@ -221,15 +242,17 @@ class SysVLanes:
 
     pollable = False
 
-    def __init__(self) -> None:
+    def __init__(self, group: int | None = None) -> None:
+        """``group``: whose members may use the lanes that are made; None: this user alone."""
         self._warned = False
+        self._group = group
 
     def create(
         self, prefix: str, room: LaneRoom | None = None, announce: Callable[[str], None] | None = None
     ) -> SysVLane | None:
         """See ``Lanes.create``; keys are numbers, ``prefix`` is for nothing."""
         try:
-            lane = SysVLane(_make(announce))
+            lane = SysVLane(_make(announce, self._group))
         except (sysv_ipc.Error, OSError, MemoryError) as error:
             if not self._warned:
                 self._warned = True
@@ -247,9 +270,9 @@ class SysVLanes:
         """See ``Lanes.room``: users share no budget, only the system has a number of queues."""
         return LaneRoom(limit=-1, used=0, maxmsg=QBYTES, msgsize=MSGSIZE)
 
-    def unlink(self, name: str) -> None:
+    def unlink(self, name: str) -> bool:
         """See ``Lanes.unlink``."""
-        unlink(name)
+        return unlink(name)
 
     def label(self, name: str) -> str:
         """See ``Lanes.label``: the identifier is known only when the queue is made."""
@@ -259,10 +282,9 @@ class SysVLanes:
         """See ``Lanes.is_there``: one that is there can be opened."""
         return find(name) is not None
 
-    def unlink_label(self, label: str) -> None:
+    def unlink_label(self, label: str) -> bool:
         """See ``Lanes.unlink_label``."""
-        if label.isdecimal():
-            unlink_key(int(label))
+        return not label.isdecimal() or unlink_key(int(label), self._group)
 
     def open(self, name: str) -> SysVLane | None:
         """See ``Lanes.open``."""

@@ -40,7 +40,7 @@ def find(url: str | None) -> VhostTarget | str:
 
 def is_private(target: VhostTarget) -> bool:
     """Whether only our own user can write there."""
-    return not (getattr(target, "mode", None) or getattr(target, "group", None))
+    return target.group is None
 
 
 def anonymous_name() -> str:
