@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 import threading
 import time
@@ -152,27 +151,6 @@ def test_a_lane_removed_while_publishing_and_consuming(
             connection.process_data_events(0.1)
     assert got == sorted(set(got))
     assert got[-1] == 299 and len(got) >= 180
-
-
-def a_state_directory_removed(vhost: Vhost, state_directory: Path) -> None:
-    """Connections go on or end with an exception of pika's; a new one starts anew."""
-    with pytest.raises(pika.exceptions.AMQPError), connect(vhost) as connection:
-        channel = connection.channel()
-        channel.queue_declare("q")
-        shutil.rmtree(state_directory / vhost.transport)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            channel.queue_declare(f"q{time.monotonic()}", durable=True)
-            channel.basic_publish("", "q", bytes(9000))
-            connection.process_data_events(0.05)
-            if not list(state_directory.glob(f"{vhost.transport}/*")):
-                # It works on what it holds open; whoever comes now starts anew.
-                raise pika.exceptions.AMQPError("still there")
-    with connect(vhost) as connection:
-        channel = connection.channel()
-        channel.queue_declare("q2")
-        channel.basic_publish("", "q2", b"x")
-        assert channel.basic_get("q2", auto_ack=True)[2] == b"x"
 
 
 def test_children_that_inherit_a_connection(vhost: Vhost, connection: Any) -> None:
@@ -370,7 +348,7 @@ def threads_that_misuse_a_connection(vhost: Vhost, state_directory: Path) -> Non
     assert not strange, strange
 
 
-@pytest.mark.parametrize("work", [a_state_directory_removed, signals_at_any_time, threads_that_misuse_a_connection])
+@pytest.mark.parametrize("work", [signals_at_any_time, threads_that_misuse_a_connection])
 def test_in_a_process_of_its_own(
     vhost: Vhost, state_directory: Path, work: Callable[[Vhost, Path], None]
 ) -> None:

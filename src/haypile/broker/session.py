@@ -39,6 +39,7 @@ from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
 from haypile.hay.errors import OutOfRoom
+from haypile.hay.locking import check_place
 from haypile.hay.sessions import SessionFile, dead_sessions, ring
 
 LOGGER = logging.getLogger("haypile")
@@ -189,6 +190,7 @@ class Session:
         """The time given to ``Outbox.call_at`` has come."""
         if self.closed or self.pressure.on_timer() or self.journaling.on_timer():
             return
+        check_place(self.vhost.hay)
         self.set_timer()
         self.due.settle()
         for dead in dead_sessions(self.vhost.hay):
@@ -281,6 +283,7 @@ class Session:
             self.holdings.close()
             self.counters.close()
             self.file.close()
+            self.vhost.remove_lanes()
             self.vhost.leave()
 
     # -- for the broker's other parts -------------------------------------------------------

@@ -22,6 +22,7 @@ from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.journal import Journal
+from haypile.hay.locking import was_removed
 from haypile.hay.places import make_private
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
@@ -83,7 +84,7 @@ class Vhost:
         key = str(target.directory)
         with cls._lock:
             vhost = cls._open.get(key)
-            if vhost is None:
+            if vhost is None or was_removed(vhost.hay):
                 vhost = cls._open[key] = cls(target)
             vhost.users += 1
             return vhost
@@ -96,6 +97,13 @@ class Vhost:
                 if self._open.get(str(self.target.directory)) is self:
                     del self._open[str(self.target.directory)]
                 self.hay.close()
+
+    def remove_lanes(self) -> None:
+        """After the vhost's files were deleted: nobody else knows of its kernel queues any more."""
+        if was_removed(self.hay):
+            for queue in list(self.topology.by_id.values()):
+                if queue.lane is not None:
+                    self.lanes.unlink(queue.lane.name)
 
     def open_lane(self, name: str) -> Lane | None:
         """The lane called ``name``, or None when it is gone."""

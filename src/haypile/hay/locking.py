@@ -52,6 +52,20 @@ def open_lock(path: Path, create: bool) -> int:
         raise UnusableDirectory(f"cannot open {path}: {error.strerror}; remove it, or its directory") from error
 
 
+def was_removed(hay: Hay) -> bool:
+    """Whether somebody deleted the vhost's files under us: what is open works on, but nobody else finds it."""
+    return os.fstat(hay.lock_fd).st_nlink == 0
+
+
+def check_place(hay: Hay) -> None:
+    """Raises ``UnusableDirectory`` when the vhost's files were deleted."""
+    if was_removed(hay):
+        raise UnusableDirectory(
+            f"{hay.directory} was removed while it was in use, with all its queues and messages; connect again for a "
+            "new vhost"
+        )
+
+
 def wait_for(lock: Callable[[], None]) -> None:
     """Take ``lock`` in spite of false alarms.
 

@@ -42,7 +42,7 @@ from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
-from haypile.hay.locking import Exclusive, open_lock, wait_for
+from haypile.hay.locking import Exclusive, check_place, open_lock, wait_for, was_removed
 from haypile.hay.places import check_private, make_private, write_aside
 from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
@@ -90,9 +90,9 @@ class Hay:
         self.db_body: Any = None
         self.lock: Any = threading.RLock()
         self.gates: Gates
-        self._lock_fd = open_lock(directory / "lock", create)
-        self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX)
-        self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_UN)
+        self.lock_fd = open_lock(directory / "lock", create)
+        self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_EX)
+        self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_UN)
         self.peers = Peers(directory / "sessions")
         self._renew_transactions()
         try:
@@ -100,7 +100,7 @@ class Hay:
                 self._open_store(create)
         except BaseException:
             self._close_env()
-            os.close(self._lock_fd)
+            os.close(self.lock_fd)
             if journal is not None:
                 journal.close()
             raise
@@ -130,7 +130,7 @@ class Hay:
             state = check_private(directory)
             key = state.st_dev, state.st_ino
             hay = STORES.open.get(key)
-            if hay is None:
+            if hay is None or was_removed(hay):
                 hay = STORES.open[key] = cls(directory, key, create, journal)
             hay.journal = hay.journal or journal
             hay._users += 1
@@ -142,9 +142,10 @@ class Hay:
             room.give_back(self, wholly=True)
         with self.lock, STORES.lock:
             self._users -= 1
-            if self._users or STORES.open.get(self._key) is not self:
+            if self._users:
                 return
-            del STORES.open[self._key]
+            if STORES.open.get(self._key) is self:
+                del STORES.open[self._key]
             self._shut()
         if self.journal is not None:
             self.journal.close()
@@ -156,7 +157,7 @@ class Hay:
         self.peers.close()
         # Its number may soon be another file's.
         self.lock_at_once, self.unlock_file = partial(_refuse, self.directory), _nothing
-        os.close(self._lock_fd)
+        os.close(self.lock_fd)
 
     def _open_env(self) -> None:
         self._env = env = open_environment(self.directory / "hay")
@@ -289,6 +290,7 @@ class Hay:
         Raises ``OutOfRoom`` when what is left is to be kept for those who take messages out. Who
         only moves messages (requeues, recovers, drains a lane) does not ask.
         """
+        check_place(self)
         self._budget -= size + room.MESSAGE_COST
         if self._budget < 0 or self.gates.alarm:
             self._budget = room.budget(self, size)
