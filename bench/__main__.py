@@ -85,12 +85,8 @@ def measure(options: argparse.Namespace, transports: list[Transport]) -> list[Re
     return results
 
 
-def main() -> int:
-    options = parse()
-    if options.list:
-        for scenario in SCENARIOS:
-            print(f"{scenario.name:<24}{scenario.title}")
-        return 0
+def gather(options: argparse.Namespace) -> tuple[list[Result], dict[str, str], list[str]]:
+    """Measure all that ``options`` say: results, the machine's facts, the transports there were."""
     facts = machine.facts()
     start = time.monotonic()
     transports = open_transports(options.transports, options.amqp_url)
@@ -103,6 +99,16 @@ def main() -> int:
         for transport in transports:
             transport.close()
     facts["took"] = f"{time.monotonic() - start:.0f} s"
+    return results, facts, [transport.name for transport in transports]
+
+
+def main() -> int:
+    options = parse()
+    if options.list:
+        for scenario in SCENARIOS:
+            print(f"{scenario.name:<24}{scenario.title}")
+        return 0
+    results, facts, transports = gather(options)
 
     print("\n".join(f"{name}: {text}" for name, text in facts.items()))
     print("\n" + report.table(results))
@@ -114,8 +120,8 @@ def main() -> int:
     if options.check:
         by_name = {result.scenario.name: result for result in results}
         for transport in transports:
-            if transport.name != "amqp":
-                found = verdicts(MARKS[options.check], by_name, transport.name)
+            if transport != "amqp":
+                found = verdicts(MARKS[options.check], by_name, transport)
                 print("\n" + report.check(found))
                 if any(verdict.reached is False for verdict in found):
                     status = 1

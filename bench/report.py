@@ -11,6 +11,7 @@ from typing import Any
 from bench.marks import Kind, Verdict
 from bench.metrics import METRICS, Metric, Spread, ratios
 from bench.runner import Result
+from bench.scenarios import SCENARIOS
 
 HEADINGS = ("scenario", "contender", "metric", "median", "spread", "vs amqp")
 
@@ -90,6 +91,16 @@ def check(found: Sequence[Verdict]) -> str:
         title = f"{verdict.contender} {mark.scenario}: {metric.title}"
         lines.append(f"{words[verdict.reached]:<13}{title:<58}{value:>8}  ({bound})")
     return "\n".join(lines)
+
+
+def from_json(data: Mapping[str, Any]) -> list[Result]:
+    """The results that ``as_json`` wrote down."""
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    return [
+        Result(known[one["scenario"]], one["samples"], one["details"], one["seconds"], one["failures"])
+        for one in data["results"]
+        if one["scenario"] in known
+    ]
 
 
 def as_json(results: Sequence[Result], machine: Mapping[str, str], scale: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import click
 import pika.exceptions
 
 from haypile import targets
-from haypile.cli.policy import decode, session_of
+from haypile.cli.place import Place, decode, url_option
 
 
 @click.group(short_help="Topology to and from RabbitMQ's definitions files.")
@@ -36,23 +36,39 @@ def known_vhosts(transport: str = "posix") -> list[str]:
 @definitions.command("export")
 @click.option("--vhost", "-p", "vhosts", multiple=True, help="Only this one; may be repeated. Default: all there are.")
 @click.option("--sysv", is_flag=True, help="Of the vhosts over System V queues.")
+@url_option
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
-def export_all(vhosts: tuple[str, ...], sysv: bool, file: Path) -> None:
-    """Write FILE (default: standard output) for rabbitmqctl import_definitions, or for haypile's own import."""
+def export_all(vhosts: tuple[str, ...], sysv: bool, url: str | None, file: Path) -> None:
+    """Write FILE (default: standard output) for rabbitmqctl import_definitions, or for haypile's own import.
+
+    Of the vhost that --url names; without it of all there are.
+    """
     from haypile import definitions as format_of  # noqa: PLC0415
 
     transport = "sysv" if sysv else "posix"
     found = format_of.empty()
-    for name in vhosts or known_vhosts(transport):
-        with session_of(f"{transport}:///{urllib.parse.quote(name, safe='')}", name) as session:
-            format_of.add_vhost(found, name, session.vhost.topology)
+    if url is not None and not vhosts and not sysv:
+        places = [Place(url, None)]
+    else:
+        places = [
+            Place(f"{transport}:///{urllib.parse.quote(name, safe='')}", name)
+            for name in vhosts or known_vhosts(transport)
+        ]
+    for place in places:
+        with place.session("definitions", "export definitions", "use rabbitmqctl export_definitions there") as session:
+            format_of.add_vhost(found, session.vhost.name, session.vhost.topology)
     with click.open_file(str(file), "w") as output:
         json.dump(found, output, indent=1)
         output.write("\n")
 
 
 @definitions.command("import")
-@click.option("--url", metavar="URL", help="A RabbitMQ to declare them on, by AMQP; default: kernel queues here.")
+@click.option(
+    "--url",
+    metavar="URL",
+    envvar=targets.URL_VARIABLE,
+    help="Where to declare them, a RabbitMQ by AMQP, say.  [default: $HAYPILE_URL, or the file's vhosts by posix:///]",
+)
 @click.option("--vhost", "-p", help="Only this vhost of the file; also where a file of one vhost goes.")
 @click.argument("file", type=click.File())
 def import_all(url: str | None, vhost: str | None, file: Any) -> None:
@@ -110,7 +126,7 @@ def _import_rules(url: str, name: str, rules: Any) -> list[str]:
     from haypile.broker import policies, ruling  # noqa: PLC0415
 
     refused = []
-    with session_of(url, name) as session:
+    with Place(url, name).session("definitions", "import policies", "") as session:
         for part in ("policies", "parameters"):
             for entry in rules.get(part, []):
                 try:

@@ -17,9 +17,12 @@ from typing import Any
 import click
 
 from haypile import targets
-from haypile.cli.policy import target_of, vhost_options
+from haypile.cli.place import Place, with_place
 from haypile.cli.routes import file_option, load
 from haypile.links import status as files
+
+#: Links are of a vhost of this host; what is said where ``--url`` names a RabbitMQ.
+HERE = ("run links", "name the vhost here that they begin or end in")
 
 
 @click.group(short_help="Store and forward between here and a RabbitMQ.")
@@ -27,13 +30,13 @@ def link() -> None:
     """Links of the routes file, and those that bindings made."""
 
 
-def site_of(url: str | None, vhost: str, remotes: dict[str, str]) -> Any:
+def site_of(place: Place, remotes: dict[str, str]) -> Any:
     """The vhost that the options name, with what its links need. Raises click.ClickException."""
     from haypile.fronts import select  # noqa: PLC0415, F401
     from haypile.links.runner import Site  # noqa: PLC0415
     from haypile.parameters import URLParameters  # noqa: PLC0415
 
-    target = target_of(url, vhost)
+    target = place.needs_here(*HERE)
 
     def remote(name: str) -> Any:
         return URLParameters(remotes[name], outright=True)
@@ -43,11 +46,11 @@ def site_of(url: str | None, vhost: str, remotes: dict[str, str]) -> Any:
 
 
 @link.command("run")
-@vhost_options
 @file_option
 @click.option("--verbose", "-v", is_flag=True, help="Say every attempt.")
 @click.argument("names", nargs=-1)
-def run(url: str | None, vhost: str, file: Path | None, verbose: bool, names: tuple[str, ...]) -> None:
+@with_place
+def run(place: Place, file: Path | None, verbose: bool, names: tuple[str, ...]) -> None:
     """Run the links NAME… (default: all of the routes file, and those that bindings made) until Ctrl-C."""
     from haypile.links.runner import Runner  # noqa: PLC0415
 
@@ -59,7 +62,7 @@ def run(url: str | None, vhost: str, file: Path | None, verbose: bool, names: tu
     unknown = set(names) - plans.keys()
     if unknown:
         raise click.ClickException(f"{found.path} has no link {sorted(unknown)[0]!r}")
-    runner = Runner(site_of(url, vhost, found.remotes), [plans[name] for name in names or plans])
+    runner = Runner(site_of(place, found.remotes), [plans[name] for name in names or plans])
     if names:
         runner.only = frozenset(names)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,12 +72,12 @@ def run(url: str | None, vhost: str, file: Path | None, verbose: bool, names: tu
 
 
 @link.command("status")
-@vhost_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.argument("names", nargs=-1)
-def status(url: str | None, vhost: str, as_json: bool, names: tuple[str, ...]) -> None:
+@with_place
+def status(place: Place, as_json: bool, names: tuple[str, ...]) -> None:
     """Print state, lag, rate and last error of the links NAME… (default: all that ever ran)."""
-    target = target_of(url, vhost)
+    target = place.needs_here(*HERE)
     found = files.read_all(target.directory) if target.directory.is_dir() else {}
     for name in names:
         if name not in found:
@@ -99,11 +102,11 @@ def line(one: dict[str, Any]) -> str:
 
 
 @link.command("forget")
-@vhost_options
 @click.argument("name")
-def forget(url: str | None, vhost: str, name: str) -> None:
+@with_place
+def forget(place: Place, name: str) -> None:
     """Forget the link NAME that a binding made. Its queue stays, with what waits in it."""
-    if not files.forget(target_of(url, vhost).directory, name):
+    if not files.forget(place.needs_here(*HERE).directory, name):
         raise click.ClickException(f"no binding made a link {name!r}")
 
 

@@ -16,7 +16,8 @@ import click
 import pika.exceptions
 
 from haypile import targets
-from haypile.cli.policy import decode, session_of
+from haypile.cli.place import Place as VhostPlace
+from haypile.cli.place import decode
 from haypile.routes import shown
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from haypile.links.end import Opener
 
 
+FROM = "Where it is.  [default: $HAYPILE_URL or posix:///]"
+
+
 @click.command(short_help="Move a queue to a RabbitMQ, or back.")
-@click.option("--from", "source", metavar="URL", default="posix:///%2F", show_default=True, help="Where it is.")
+@click.option("--from", "source", metavar="URL", envvar=targets.URL_VARIABLE, default="posix:///%2F", help=FROM)
 @click.option("--to", "sink", metavar="URL", required=True, help="Where it goes: amqp://…, posix:///VHOST, …")
 @click.option(
     "--definitions", "file", type=click.File(), help="A RabbitMQ's definitions: arguments and bindings of its queue."
@@ -103,7 +107,7 @@ def _contents(source: str, file: Any) -> Contents:
     if local is not None:
         found = definitions.empty()
         name = local.vhost if local.vhost is not None else "/"
-        with session_of(source, name) as session:
+        with VhostPlace(source, name).session("move", "move queues", "") as session:
             definitions.add_vhost(found, name, session.vhost.topology)
     elif file is not None:
         name = urllib.parse.unquote(urllib.parse.urlsplit(source).path[1:]) or "/"

@@ -10,6 +10,7 @@ take (``get``).
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from haypile import targets
 if TYPE_CHECKING:
     from haypile.admin.looking import Look
     from haypile.broker.ports import VhostTarget
+    from haypile.broker.session import Session
 
 #: Exit code when there was nothing to take.
 NOTHING = 3
@@ -85,6 +87,14 @@ class Place:
             yield connection.channel()
 
     @contextmanager
+    def session(self, command: str, what: str, instead: str) -> Iterator[Session]:
+        """A session for changing what AMQP has no way to change; listings call it ``command``."""
+        from haypile.admin.quiet import quiet_session  # noqa: PLC0415 - as above
+
+        with failures(), quiet_session(self.needs_here(what, instead), command) as session:
+            yield session
+
+    @contextmanager
     def look(self, what: str, instead: str) -> Iterator[Look]:
         """A look at the vhost (``admin.looking``)."""
         from haypile.admin.looking import look_at  # noqa: PLC0415 - as above
@@ -127,21 +137,32 @@ def words(error: Exception) -> str:
     return str(error) or f"{type(error).__name__}: {error!r}"
 
 
+url_option = click.option(
+    "--url",
+    metavar="URL",
+    envvar=targets.URL_VARIABLE,
+    help="posix:///VHOST, sysv:///VHOST, or amqp://USER:PASSWORD@HOST/VHOST.  [default: $HAYPILE_URL or posix:///]",
+)
+
+
 def with_place(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` the options ``--url`` and ``--vhost``, and a ``Place`` as its first argument."""
 
-    @click.option(
-        "--url",
-        metavar="URL",
-        envvar=targets.URL_VARIABLE,
-        help="posix:///VHOST, sysv:///VHOST, or amqp://USER:PASSWORD@HOST/VHOST.  [default: $HAYPILE_URL or posix:///]",
-    )
+    @url_option
     @click.option("--vhost", "-p", metavar="NAME", help="The vhost, where --url does not say.  [default: /]")
     @functools.wraps(command)
     def placed(url: str | None, vhost: str | None, **options: Any) -> Any:
         return command(Place(url, vhost), **options)
 
     return placed
+
+
+def decode(text: str) -> Any:
+    """JSON. Raises click.BadParameter."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text[:60]!r} is not JSON: {error}") from error
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -7,63 +7,24 @@ Must not know: what policies do to queues (``broker.ruling``), which are valid (
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from haypile import targets
+from haypile.cli.place import Place, decode, with_place
 
 if TYPE_CHECKING:
     from haypile.broker.policies import Policy
-    from haypile.broker.ports import VhostTarget
     from haypile.broker.session import Session
 
 
-def target_of(url: str | None, vhost: str) -> VhostTarget:
-    """The vhost that the options name. Raises click.BadParameter."""
-    try:
-        local = targets.LocalURL("posix", None) if url is None else targets.parse_local(url)
-        if local is None:
-            raise targets.TargetError(f"{url!r} is a RabbitMQ: its policies are set by rabbitmqctl set_policy")
-        return targets.local_target(local, vhost)
-    except targets.TargetError as error:
-        raise click.BadParameter(str(error), param_hint="--url") from error
-
-
-@contextmanager
-def session_of(url: str | None, vhost: str) -> Iterator[Session]:
-    """A session in that vhost."""
-    # The broker is imported by the command that needs it, not by every command.
-    from haypile.admin.quiet import quiet_session  # noqa: PLC0415
-    from haypile.hay.errors import HayError  # noqa: PLC0415
-    from haypile.lanes.errors import LaneError  # noqa: PLC0415
-
-    try:
-        with quiet_session(target_of(url, vhost), "policy") as session:
-            yield session
-    except (HayError, LaneError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-def vhost_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--url`` and ``--vhost``."""
-    command = click.option("--vhost", "-p", default="/", show_default=True, help="Where --url does not say.")(command)
-    return click.option("--url", metavar="URL", envvar=targets.URL_VARIABLE, help="posix:///VHOST or sysv:///VHOST")(
-        command
-    )
+def session_of(place: Place) -> AbstractContextManager[Session]:
+    """A session in that vhost. Raises click.ClickException."""
+    return place.session("policy", "set or list policies and limits", "use rabbitmqctl set_policy, list_policies there")
 
 
 operator_option = click.option("--operator", is_flag=True, help="Operator policies instead.")
-
-
-def decode(text: str) -> Any:
-    """JSON. Raises click.BadParameter."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not JSON: {error}") from error
 
 
 @click.group(short_help="Rules for queues by the pattern of their names.")
@@ -72,16 +33,15 @@ def policy() -> None:
 
 
 @policy.command("set", context_settings={"ignore_unknown_options": True})
-@vhost_options
 @operator_option
 @click.option("--priority", type=int, default=0, show_default=True)
 @click.option("--apply-to", default="all", show_default=True, help="queues, exchanges or all")
 @click.argument("name")
 @click.argument("pattern")
 @click.argument("definition")
+@with_place
 def set_one(
-    url: str | None,
-    vhost: str,
+    place: Place,
     operator: bool,
     priority: int,
     apply_to: str,
@@ -96,30 +56,30 @@ def set_one(
     from haypile.broker import ruling  # noqa: PLC0415
     from haypile.broker.policies import make_policy  # noqa: PLC0415
 
-    with session_of(url, vhost) as session:
+    with session_of(place) as session:
         one = make_policy(name, pattern, decode(definition), priority, apply_to, operator=operator)
         ruling.set_policy(session, one, operator=operator)
 
 
 @policy.command("clear")
-@vhost_options
 @operator_option
 @click.argument("name")
-def clear_one(url: str | None, vhost: str, operator: bool, name: str) -> None:
+@with_place
+def clear_one(place: Place, operator: bool, name: str) -> None:
     """Take policy NAME out."""
     from haypile.broker import ruling  # noqa: PLC0415
 
-    with session_of(url, vhost) as session:
+    with session_of(place) as session:
         if not ruling.clear_policy(session, name, operator=operator):
             raise click.ClickException(f"there is no policy {name!r}")
 
 
 @policy.command("list")
-@vhost_options
 @operator_option
-def list_all(url: str | None, vhost: str, operator: bool) -> None:
+@with_place
+def list_all(place: Place, operator: bool) -> None:
     """Print the policies, one a line, as JSON."""
-    with session_of(url, vhost) as session:
+    with session_of(place) as session:
         policies = session.vhost.topology.policies
         for one in (policies.operator if operator else policies.ordinary).values():
             click.echo(json.dumps(shown(one)))
@@ -137,13 +97,13 @@ def shown(one: Policy) -> dict[str, Any]:
 
 
 @policy.command("limits")
-@vhost_options
 @click.argument("limits", required=False)
-def limits_of(url: str | None, vhost: str, limits: str | None) -> None:
+@with_place
+def limits_of(place: Place, limits: str | None) -> None:
     """Set the vhost's LIMITS, JSON with max-queues and max-connections; without LIMITS, print them."""
     from haypile.broker import policies, ruling  # noqa: PLC0415
 
-    with session_of(url, vhost) as session:
+    with session_of(place) as session:
         if limits is None:
             click.echo(json.dumps(session.vhost.topology.policies.limits))
         else:
@@ -151,14 +111,14 @@ def limits_of(url: str | None, vhost: str, limits: str | None) -> None:
 
 
 @policy.command("load")
-@vhost_options
 @click.argument("file", type=click.File())
-def load(url: str | None, vhost: str, file: Any) -> None:
+@with_place
+def load(place: Place, file: Any) -> None:
     """Set the policies, operator policies and limits of a RabbitMQ definitions FILE (JSON)."""
     from haypile.broker import policies, ruling  # noqa: PLC0415
 
     definitions = decode(file.read())
-    with session_of(url, vhost) as session:
+    with session_of(place) as session:
         for operator, found in policies.from_definitions(definitions, session.vhost.name):
             ruling.set_policy(session, found, operator=operator)
         limits = policies.limits_from_definitions(definitions, session.vhost.name)
