@@ -65,11 +65,11 @@ def move(source: str, sink: str, file: Any, follow: bool, queue: str) -> None:
 
 def opener(url: str) -> Opener:
     """Makes connections to ``url``, whatever HAYPILE_URL says."""
-    from haypile.fronts.select import SelectConnection  # noqa: PLC0415
+    from haypile.fronts.select import LinkConnection  # noqa: PLC0415
     from haypile.parameters import URLParameters  # noqa: PLC0415
 
     parameters = URLParameters(url, outright=True)
-    return lambda **callbacks: SelectConnection(parameters, **callbacks)
+    return lambda **callbacks: LinkConnection(parameters, **callbacks)
 
 
 def _prepare(source: str, sink: str, file: Any, queue: str) -> None:

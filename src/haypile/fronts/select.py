@@ -17,6 +17,7 @@ from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
 from haypile.links import opening
 from haypile.targets import ROUTES
+from haypile.wires.burst import Burst
 from haypile.wires.eager import EagerWire, FlushingWire
 from haypile.wires.local import LocalWire
 
@@ -39,8 +40,11 @@ class SelectConnection(Front, PikaSelectConnection):  # type: ignore[misc]
         return SelectorIOServicesAdapter(custom_ioloop or IOLoop())
 
 
-# What links connect by, in a room below this one.
-opening.use(SelectConnection)
+class LinkConnection(Burst, SelectConnection):
+    """What links connect by, in a room below this one."""
+
+
+opening.use(LinkConnection)
 
 
 class EagerSelectConnection(SelectConnection):

@@ -189,7 +189,7 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if self.wire is None:
-            super()._adapter_emit_data(data)
+            self.emit(data)
         else:
             self.wire.emitted(data)
 
@@ -202,6 +202,10 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
             pika.connection.LOGGER.error("Attempted to send frame when closed")
             raise exceptions.ConnectionWrongStateError("Attempted to send a frame on closed connection.")
         wire.send(channel_number, method, content)
+
+    def emit(self, data: bytes) -> None:
+        """Bytes for a RabbitMQ."""
+        super()._adapter_emit_data(data)
 
     # -- the wire calls these ---------------------------------------------------------------
 
