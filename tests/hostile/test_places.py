@@ -265,40 +265,6 @@ def test_signals_that_interrupt_system_calls(vhost: Vhost, connection: Any) -> N
     assert len(rung) > 10
 
 
-def test_a_stopped_process(vhost: Vhost, connection: Any) -> None:
-    """SIGSTOP is no death: what a stopped consumer holds stays its own, and it goes on at SIGCONT."""
-    channel = connection.channel()
-    channel.queue_declare("q")
-    for number in range(3):
-        channel.basic_publish("", "q", b"%d" % number)
-
-    def hold() -> None:
-        with connect(vhost) as mine:
-            taken = mine.channel()
-            method, _, body = taken.basic_get("q")
-            assert body == b"0"
-            os.kill(os.getpid(), signal.SIGSTOP)
-            taken.basic_ack(method.delivery_tag)
-
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            hold()
-            status = 0
-        finally:
-            os._exit(status)
-    os.waitpid(pid, os.WUNTRACED)
-    begun = time.monotonic()
-    while time.monotonic() < begun + 2.5:
-        connection.process_data_events(0.2)
-    assert channel.basic_get("q", auto_ack=True)[2] == b"1"
-    os.kill(pid, signal.SIGCONT)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert channel.basic_get("q", auto_ack=True)[2] == b"2"
-    assert channel.basic_get("q", auto_ack=True)[0] is None
-
-
 def test_a_wall_clock_that_jumps(vhost: Vhost, connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Order, expiry and deadlines follow the monotonic clock."""
     channel = connection.channel()
