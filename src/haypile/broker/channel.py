@@ -19,7 +19,7 @@ from pika import spec
 from haypile.broker import firehose, source, texts
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import Message, encode_message
-from haypile.hay.counters import DELIVERED, REDELIVERED
+from haypile.hay.counters import DELIVERED, MOST, REDELIVERED
 from haypile.hay.gates import VERSION
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ class Channel:
             )
             if traced is not None and handle.queue.name != self.reply_queue:
                 traced.append((message, taken.redelivered, taken.deliveries))
-        handle.counts[DELIVERED] += len(messages)
+        handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST
         if again:
-            handle.counts[REDELIVERED] += again
+            handle.counts[REDELIVERED] = handle.counts[REDELIVERED] + again & MOST
         if traced:
             firehose.delivered(session, self.number, handle, traced)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import aside, deadletter, message
 from haypile.broker.message import FLAGS_AT, HEADER, HEADER_SIZE, ORDER, PERSISTENT
-from haypile.hay.counters import DEAD_LETTERED, EXPIRED
+from haypile.hay.counters import DEAD_LETTERED, EXPIRED, MOST
 from haypile.hay.layout import JOURNALED
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Arrivals:
             if handle.rules.dead_letter_exchange is None:
                 # Nobody asks what they were.
                 count = self.txn.expire(handle.id, self.now, limit * FORGOTTEN)
-                handle.counts[EXPIRED] += count
+                handle.counts[EXPIRED] = handle.counts[EXPIRED] + count & MOST
                 return count
             while count < limit:
                 head = self.txn.head(handle.id)
@@ -179,7 +179,7 @@ class Arrivals:
                     break
                 self.drop_head(handle, deadletter.EXPIRED)
                 count += 1
-            handle.counts[EXPIRED] += count
+            handle.counts[EXPIRED] = handle.counts[EXPIRED] + count & MOST
         return count
 
     def bury(self, handle: QueueHandle, record: bytes, reason: str) -> None:
@@ -208,7 +208,7 @@ class Arrivals:
             route = route._replace(queues=tuple(live))
         if not route.queues and not route.delays and not route.histories:
             return
-        handle.counts[DEAD_LETTERED] += 1
+        handle.counts[DEAD_LETTERED] = handle.counts[DEAD_LETTERED] + 1 & MOST
         encoded = message.encode_properties(dead.properties)
         time = session.publisher.now()
         new = message.encode(

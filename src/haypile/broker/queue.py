@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker.elsewhere import Elsewhere
 from haypile.hay.counters import uncounted
-from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS
+from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS, UNKNOWN
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
@@ -146,7 +146,7 @@ class QueueHandle(Elsewhere):
         that row could send into it after it was drained (tests/model/lane_protocol.py found this).
         """
         words, at = self.words, self.base + GENERATION
-        words[at] = (words[at] | 1) + 1
+        words[at] = (words[at] | 1) + 1 & UNKNOWN
 
     def mend(self, txn: WriteTxn) -> None:
         """Somebody was killed while the lane came or went: the queue has the lane its row names.

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: What is counted, and its word in a row.
 NAMES = ("published", "delivered", "acked", "redelivered", "dead_lettered", "expired")
 PUBLISHED, DELIVERED, ACKED, REDELIVERED, DEAD_LETTERED, EXPIRED = range(1, 7)
+#: What a word holds at most: others can write there, and what counts on wraps around.
+MOST = (1 << 64) - 1
 _WORDS = 8
 _PAGE = mmap.PAGESIZE
 _ROWS = _PAGE // (8 * _WORDS)
@@ -113,7 +115,8 @@ def fold(txn: WriteTxn, counts: Iterable[tuple[int, Counts]], alive: Iterable[in
         if any(sums) and queue in alive:
             value = txn.get_internal(_key(queue))
             before = TOTAL.unpack(value) if value is not None else (0,) * len(NAMES)
-            txn.put_internal(_key(queue), TOTAL.pack(*(one + more for one, more in zip(before, sums, strict=True))))
+            after = (one + more & MOST for one, more in zip(before, sums, strict=True))
+            txn.put_internal(_key(queue), TOTAL.pack(*after))
 
 
 def forget(txn: WriteTxn, queue: int) -> None:

@@ -44,8 +44,10 @@ LOG_EPOCH, LOG_AT, LOG_COUNT = 9, 10, 11
 
 #: Not 0 while the journal finds no room on its disk.
 DISK_ALARM = 12
+#: A checksum of where the log goes on: to write elsewhere would destroy what was confirmed.
+LOG_CHECK = 13
 
-#: FLUSHING of a page that does not know: whatever is pending may have been read by a flush.
+#: Largest word; FLUSHING of a page that does not know: whatever is pending may have been read by a flush.
 UNKNOWN = (1 << 64) - 1
 
 #: Words of a slot, counted from its base.
@@ -155,7 +157,7 @@ class Gates:
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self.words[EPOCH] = value
+        self.words[EPOCH] = value & UNKNOWN
 
     @property
     def alarm(self) -> int:
@@ -195,7 +197,7 @@ class Gates:
         base = HEADER_WORDS + SLOT_WORDS * slot
         words[base + CLOSED] = 1
         words[base + CONSUMERS] = 0
-        words[base + GENERATION] += 1
+        words[base + GENERATION] = words[base + GENERATION] + 1 & UNKNOWN
         for word in range(base + QUEUE, base + SLOT_WORDS):
             words[word] = 0
         return slot
@@ -207,7 +209,7 @@ class Gates:
         base = HEADER_WORDS + SLOT_WORDS * slot
         txn.put_internal(_FREE + slot.to_bytes(4, "big"), b"\x00")
         words[base + CLOSED] = 1
-        words[base + GENERATION] += 1
+        words[base + GENERATION] = words[base + GENERATION] + 1 & UNKNOWN
 
         def clear() -> None:
             words[base + CONSUMERS] = 0

@@ -36,6 +36,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import lmdb
 
@@ -45,7 +46,7 @@ from haypile.hay.copying import LARGE, Copy, in_parts
 from haypile.hay.environment import means_no_room
 from haypile.hay.errors import JournalLost, OutOfRoom, UnusableDirectory
 from haypile.hay.forking import JOURNALS
-from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_COUNT, LOG_EPOCH, PENDING
+from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_CHECK, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
 from haypile.hay.reading import ReadTxn
@@ -182,6 +183,9 @@ class Journal:
             if size > LARGE:
                 break
         words = hay.gates.words
+        if words[LOG_CHECK] != _check(words):
+            # Whoever wrote there was killed, or was none of us: what is in the log is looked for.
+            words[LOG_EPOCH] = 0
         if words[LOG_EPOCH] and size <= LARGE and not self._fresh and words[LOG_AT] + size <= FULL:
             try:
                 end = log.append(words[LOG_EPOCH], words[LOG_AT], words[LOG_COUNT], encode(some))
@@ -192,6 +196,7 @@ class Journal:
             else:
                 words[LOG_AT] = end
                 words[LOG_COUNT] += 1
+                words[LOG_CHECK] = _check(words)
                 return
         self._checkpoint(words, base, log, some, in_parts(operations), hay.nonce)
         self._fresh = False
@@ -218,6 +223,7 @@ class Journal:
             log.cut(PAGE)
         words[LOG_AT], words[LOG_COUNT] = PAGE, 0
         words[LOG_EPOCH] = epoch + 1
+        words[LOG_CHECK] = _check(words)
 
     def _give_back(self, hay: Hay) -> None:
         """When the journal's file is far too large for what the store holds, give space back."""
@@ -339,13 +345,14 @@ class Journal:
 
     def _find_end(self, words: memoryview, base: Base, log: Log) -> None:
         """Where the log goes on, if the gate page does not know it."""
-        if not words[LOG_EPOCH]:
+        if not words[LOG_EPOCH] or words[LOG_CHECK] != _check(words):
             epoch = base.epoch + 1
             at, count = PAGE, 0
             for end, _ in log.batches(epoch):
                 at, count = end, count + 1
             words[LOG_AT], words[LOG_COUNT] = at, count
             words[LOG_EPOCH] = epoch
+            words[LOG_CHECK] = _check(words)
 
     def close_files(self) -> None:
         """Under the mutex: the next who needs them opens them again."""
@@ -403,6 +410,10 @@ class Journal:
 
 
 # -- faults -----------------------------------------------------------------------------------
+
+
+def _check(words: memoryview) -> int:
+    return crc32(words[LOG_EPOCH : LOG_COUNT + 1])
 
 
 def reach(point: str) -> None:

@@ -18,7 +18,7 @@ from haypile.broker.errors import NotAllowed, NotImplementedByBroker
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import handles
 from haypile.broker.source import Source, Taken
-from haypile.hay.counters import ACKED, DELIVERED, REDELIVERED
+from haypile.hay.counters import ACKED, DELIVERED, MOST, REDELIVERED
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -96,9 +96,9 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
             break
         session.holdings.forget(taken)
     channel.delivery_tag += 1
-    handle.counts[DELIVERED] += 1
+    handle.counts[DELIVERED] = handle.counts[DELIVERED] + 1 & MOST
     if taken.redelivered:
-        handle.counts[REDELIVERED] += 1
+        handle.counts[REDELIVERED] = handle.counts[REDELIVERED] + 1 & MOST
     if not method.no_ack:
         channel.unacked[channel.delivery_tag] = Unacked(None, handle, taken)
     if handle.counts_deliveries:
@@ -169,7 +169,7 @@ def carry_out(session: Session, kind: str, messages: list[Unacked], requeue: boo
     """Settle ``messages``: acknowledged, requeued, or rejected for good."""
     if kind == "ack":
         for one in messages:
-            one.handle.counts[ACKED] += 1
+            one.handle.counts[ACKED] = one.handle.counts[ACKED] + 1 & MOST
         settle.ack(session, messages)
     elif requeue:
         settle.requeue(session, messages)
