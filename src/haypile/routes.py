@@ -87,8 +87,10 @@ class Routes:
 
 def shown(url: str) -> str:
     """``url`` without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    # Not by urlunsplit: of posix:///shop it makes posix:/shop.
+    scheme, sign, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{sign}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def load(path: Path) -> Routes:
@@ -96,7 +98,9 @@ def load(path: Path) -> Routes:
     wrong: Callable[[str], TargetError] = partial(_wrong, path)
     try:
         content = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise wrong(str(error.strerror)) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise wrong(str(error)) from error
     unknown = content.keys() - {"remotes", "routes", "links"}
     if unknown:

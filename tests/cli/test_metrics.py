@@ -74,7 +74,7 @@ def test_metrics(local_vhost: Vhost, haypile: Call, tmp_path: Path) -> None:
     haypile(local_vhost, "metrics", "--file", str(tmp_path / "out.prom"))
     assert (tmp_path / "out.prom").read_text() == text
     server = subprocess.Popen(
-        [sys.executable, "-m", "haypile", "metrics", "--port", "0"],
+        [sys.executable, "-m", "haypile", "metrics", "--host", "127.0.0.1", "--port", "0"],
         env=local_vhost.process_environment(HAYPILE_URL=local_vhost.url),
         stderr=subprocess.PIPE,
         text=True,

@@ -16,6 +16,7 @@ import pika.exceptions
 
 from haypile import targets
 from haypile.cli.place import Place, decode, url_option
+from haypile.cli.progress import progress
 
 
 @click.group(short_help="Topology to and from RabbitMQ's definitions files.")
@@ -115,10 +116,9 @@ def _import_one(url: str | None, name: str, contents: Any) -> list[str]:
         connection = BlockingConnection(URLParameters(vhost_url, outright=True))
     except (pika.exceptions.AMQPError, OSError) as error:
         raise click.ClickException(f"vhost {name!r} cannot be reached: {error or type(error).__name__}") from error
-    with connection, click.progressbar(
-        length=len(contents.exchanges) + len(contents.queues) + len(contents.bindings), label=f"vhost {name!r}"
-    ) as bar:
-        return refused + format_of.declare(contents, connection, lambda: bar.update(1))
+    steps = len(contents.exchanges) + len(contents.queues) + len(contents.bindings)
+    with connection, progress(f"vhost {name!r}", steps) as bar:
+        return refused + format_of.declare(contents, connection, bar.step)
 
 
 def _import_rules(url: str, name: str, rules: Any) -> list[str]:

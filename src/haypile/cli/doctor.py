@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from haypile import targets
+from haypile.cli.progress import progress
 
 
 @click.command(short_help="Kernel limits, what fits them, what dead processes left.")
@@ -29,8 +30,10 @@ def doctor(clean: bool, as_json: bool) -> None:
     facts = limits.as_dict(base)
     found = leftovers.look(base)
     if clean:
-        for one in found:
-            if one.leftovers and not one.problem:
+        dirty = [one for one in found if one.leftovers and not one.problem]
+        with progress("cleaning", len(dirty)) as bar:
+            for one in dirty:
+                bar.step(note=one.vhost)
                 leftovers.fix(base, one)
     wrong = any(one.problem or (one.leftovers and not one.fixed) for one in found)
     if as_json:

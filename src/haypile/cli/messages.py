@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from haypile.cli.place import NOTHING, Place, with_place
+from haypile.cli.progress import progress
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Whole messages, one JSON object a line.")
 
@@ -98,8 +99,9 @@ def publish(
     bodies = list(read_bodies(body, source, lines)) * count
     with place.channel() as channel:
         channel.confirm_delivery()
-        with progress(bodies, "publishing") as shown:
-            for number, one in enumerate(shown):
+        with progress("publishing", len(bodies)) as bar:
+            for number, one in enumerate(bodies):
+                bar.step()
                 try:
                     channel.basic_publish(exchange, routing_key, one, made, mandatory=True)
                 except UnroutableError:
@@ -122,11 +124,6 @@ def read_bodies(body: str | None, source: Any, lines: bool) -> Iterator[bytes]:
             yield line.removesuffix(b"\n").removesuffix(b"\r")
     else:
         yield content.read()
-
-
-def progress(items: list[bytes], label: str) -> Any:
-    """A progress bar on standard error, for more than a few and where somebody sees it."""
-    return click.progressbar(items, label=label, file=sys.stderr, hidden=len(items) < 1000 or not sys.stderr.isatty())
 
 
 # -- showing ----------------------------------------------------------------------------------
@@ -201,13 +198,13 @@ def get(place: Place, queue: str, count: int, every: bool, as_json: bool) -> Non
 
     Each is acknowledged after it was printed.
     """
-    taken = 0
-    with place.channel() as channel:
-        for method, properties, body in gets(channel, queue, None if every else count):
+    length = None if every else count
+    with place.channel() as channel, progress("getting", length, quiet=sys.stdout.isatty()) as bar:
+        for method, properties, body in gets(channel, queue, length):
             show(body, method.exchange, method.routing_key, method.redelivered, properties, as_json)
             channel.basic_ack(method.delivery_tag)
-            taken += 1
-    if not taken:
+            bar.step()
+    if not bar.done:
         sys.exit(NOTHING)
 
 
@@ -237,8 +234,7 @@ def consume(
     """
     if (queue is None) == (exchange is None):
         raise click.UsageError("Give QUEUE or --exchange.")
-    taken = 0
-    with place.channel() as channel:
+    with place.channel() as channel, progress("consuming", count, quiet=sys.stdout.isatty()) as bar:
         if exchange is not None:
             queue = channel.queue_declare("", exclusive=True).method.queue
             for key in keys or ("#",):
@@ -250,8 +246,8 @@ def consume(
                     break
                 show(body, method.exchange, method.routing_key, method.redelivered, properties, as_json)
                 channel.basic_ack(method.delivery_tag)
-                taken += 1
-                if taken == count:
+                bar.step()
+                if bar.done == count:
                     break
             channel.cancel()
         except KeyboardInterrupt:

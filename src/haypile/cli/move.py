@@ -18,6 +18,7 @@ import pika.exceptions
 from haypile import targets
 from haypile.cli.place import Place as VhostPlace
 from haypile.cli.place import decode
+from haypile.cli.progress import progress
 from haypile.routes import shown
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def move(source: str, sink: str, file: Any, follow: bool, queue: str) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     _prepare(source, sink, file, queue)
     plan = Plan(f"move {queue.replace('/', ' ')}", Place(shown(source), queue), Place(shown(sink), queue), hops=False)
-    with click.progressbar(length=0, label=f"{queue}", show_pos=True, item_show_func=str) as bar:
+    with progress(queue, 0) as bar:
 
-        def progress(moved: int, left: int) -> None:
+        def on_progress(moved: int, left: int) -> None:
             bar.length = max(moved + left, 1)
-            bar.update(moved - bar.pos, "" if moving.link.trouble is None else f"waiting: {moving.link.trouble}")
+            bar.step(moved - bar.done, "" if moving.link.trouble is None else f"waiting: {moving.link.trouble}")
 
-        moving = Move(plan, opener(source), opener(sink), progress)
+        moving = Move(plan, opener(source), opener(sink), on_progress)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: moving.stop())
         moved = moving.run(follow)

@@ -165,11 +165,16 @@ def decode(text: str) -> Any:
         raise click.BadParameter(f"{text[:60]!r} is not JSON: {error}") from error
 
 
+def there_is_somebody() -> bool:
+    """Whether a question would be answered by a person."""
+    return sys.stdin.isatty()
+
+
 def confirm(question: str, yes: bool) -> None:
     """Ask before something is destroyed. Raises click.Abort; click.UsageError where nobody can answer."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not there_is_somebody():
         raise click.UsageError(f"{question} Nobody is there to ask: say --yes.")
     click.confirm(question, abort=True, err=True)
 
