@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import select
 import shutil
 import signal
@@ -40,10 +41,20 @@ def server_command(name: str) -> str | None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports that stay free while their server is down.
+
+    The system gives none of them to a connection that goes out. One that it does give may go to whoever tries to
+    reach the server: the connection then reaches itself, and the server finds its port in use.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    sockets: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            sockets.append(socket.socket())
+            try:
+                sockets[-1].bind(("127.0.0.1", random.randrange(10_000, lowest) if lowest > 10_100 else 0))
+            except OSError:
+                sockets.pop().close()
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
