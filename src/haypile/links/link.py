@@ -221,7 +221,7 @@ class Link:
             properties = message.properties
             if message.again:
                 properties.headers = {**(properties.headers or {}), AGAIN: True}
-            self.sink.channel.basic_publish(message.exchange, message.key, message.body, properties, mandatory=True)
+            self.sink.publish(message.exchange, message.key, properties, message.body)
 
     def _sink_down(self, reason: str) -> None:
         self._ready = False
