@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haypile.broker import aside
+from haypile.broker import aside, shrinking
 from haypile.broker.declare import queue as queues
 from haypile.broker.enqueue import EXPIRE_BATCH, MS, Arrivals
 from haypile.hay.due import first_due, put_due, take_due
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: Kinds of rows.
 HEAD, UNUSED, HELD_BACK = 0, 1, 2
-#: Longest time for what is due before the loop gets its turn, ns.
-SLICE = 15_000_000
+#: Longest time for what is due before the loop gets its turn, ns; where it has other work, and then as much in
+#: one transaction.
+SLICE, SHORT, FEW = 15_000_000, 400_000, 40
 
 
 class Due:
@@ -76,14 +77,15 @@ class Due:
         """Do what is due, for no longer than SLICE; the session comes again at once for the rest."""
         session = self.session
         clock = session.vhost.clock
-        until = clock.now() + SLICE
+        until = clock.now() + (SHORT if session.sliced else SLICE)
+        batch = FEW if session.sliced else EXPIRE_BATCH
         while self.gates.due and self.gates.due <= clock.now() < until:
             with session.holdings.write() as moving:
                 txn = moving.txn
                 context = session.context(moving)
                 arrivals = Arrivals(session, txn)
-                left = EXPIRE_BATCH
-                for _, kind, queue_id in take_due(txn, arrivals.now, EXPIRE_BATCH):
+                left = batch
+                for _, kind, queue_id in take_due(txn, arrivals.now, batch):
                     if kind == HELD_BACK:
                         aside.release(arrivals, left)
                         continue
@@ -126,5 +128,7 @@ class Due:
         until = handle.unused_until
         if until > now:
             self.note(txn, until, UNUSED, handle.id)
+        elif not shrinking.shorten(self.session, txn, handle.queue):
+            self.note(txn, now, UNUSED, handle.id)
         else:
             queues.delete_queue(context, handle.queue)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ RESERVE = 16
 #: Slots of a landing where there is no room for more.
 LEAST_SLOTS = 24
 
+#: Acknowledgements written before the loop has its turn, where it has other work.
+ACK_SLICE = 500
+
 #: A session's row: the last batch moved, then free text about the session.
 ROW = struct.Struct("<Q")
 
@@ -56,6 +60,8 @@ class Holdings:
         self.info = info
         self.slots: dict[int, Unacked] = {}
         self.acked: list[int] = []
+        #: Messages on their way back to their queues, and whether that counts as a failed delivery.
+        self.returning: deque[tuple[Unacked, bool]] = deque()
         self.next_number = 1
         self.batch = 0
         #: Slots filled from a lane whose transaction failed, by queue id: moved next time.
@@ -228,10 +234,15 @@ class Moving:
 
     def write_acks(self) -> None:
         """Delete what was acknowledged."""
-        acked = self.holdings.acked
+        holdings = self.holdings
+        acked = holdings.acked
         if acked:
+            session = holdings.session
+            if session.sliced and len(acked) > ACK_SLICE and not session.closed:
+                acked = acked[:ACK_SLICE]
+                session.outbox.soon()
             self.acks = len(acked)
-            self.txn.drop(self.holdings.session.id, acked)
+            self.txn.drop(session.id, acked)
 
     def drain(self, handle: QueueHandle, lane: Lane | None = None) -> bool:
         """Move whatever is in the queue's lane (or in ``lane``, once its lane) into the hay.

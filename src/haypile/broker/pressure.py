@@ -65,8 +65,19 @@ class Congested(Exception):
         return self
 
 
+class Unfinished(Congested):
+    """A method takes long, and the loop is to have its turn: ``again`` goes on with it.
+
+    None: the method is carried out from its beginning, and finds what is left to do. Nobody is told, and what
+    comes after the method waits for it.
+    """
+
+    def __init__(self, again: Callable[[], Any] | None = None) -> None:
+        super().__init__("", again)
+
+
 class Rest:
-    """What is left of a publish: stands where its method stood."""
+    """What is left of a method: stands where it stood."""
 
     def __init__(self, again: Callable[[], Any], after: Callable[[Any], None] | None) -> None:
         self.again = again
@@ -93,6 +104,8 @@ class Pressure:
         self.pause = SOON
         self.latest = LATER
         self.blocked = False
+        #: It is a method of the session's own that all others wait for (``Unfinished``).
+        self.unfinished = False
         #: When the session last did its other business, seconds of the loop's clock.
         self.business = 0.0
 
@@ -126,11 +139,25 @@ class Pressure:
             channel, _, properties, body = item
             item = channel, Rest(error.again, error.after), properties, body
         self.waiting.appendleft(item)
+        if isinstance(error, Unfinished):
+            self.turn()
+            return
         self.latest = error.latest
         if not self.blocked:
             self.pause = SOON
         self.block(error.reason)
         self.session.set_timer()
+
+    def turn(self) -> None:
+        """The loop has its turn, and comes back at once."""
+        self.unfinished = True
+        self.pause = 0.0
+        self.session.set_timer()
+
+    def go_on(self, work: Callable[[], Any]) -> None:
+        """Do ``work`` when the loop has had its turn, before all that comes."""
+        self.waiting.appendleft((0, Rest(work, None), None, b""))
+        self.turn()
 
     def block(self, reason: str) -> None:
         """Tell the client that publishing has to wait."""
@@ -153,7 +180,7 @@ class Pressure:
 
     def hold(self, channel: int, method: Any, properties: BasicProperties | None, body: bytes) -> bool:
         """Whether a method has to wait behind a publish."""
-        if method.__class__ in _PASSING:
+        if method.__class__ in _PASSING and not self.unfinished:
             return False
         self.waiting.append((channel, method, properties, body))
         return True
@@ -176,13 +203,16 @@ class Pressure:
         before = len(self.waiting)
         while self.waiting:
             item = self.waiting.popleft()
-            if not session.carry_out(*item):
+            self.unfinished = False
+            if not session.carry_out(*item) or self.unfinished:
                 break
             if self.latest == LATER:
                 # The alarm is over: should the next one have to wait, that is another one.
                 self.unblock()
         if not self.waiting:
             self.unblock()
+        elif self.unfinished:
+            pass
         elif len(self.waiting) == before:
             self.pause = min(self.pause * 2, self.latest)
         else:

@@ -10,6 +10,7 @@ in the middle leaves the row, and the next one starts anew.
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from haypile.broker.declare import consumers as rows
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import ROW, Moving
 from haypile.broker.raw import record_of
-from haypile.broker.settle import put_back
+from haypile.broker.settle import SLICE, put_back
 from haypile.broker.source import REDELIVERED
 from haypile.hay.counters import fold, read_dead
 from haypile.hay.sessions import Grave, dead_sessions, seize
@@ -35,9 +36,15 @@ LOGGER = logging.getLogger("haypile")
 
 
 def recover_dead(session: Session) -> None:
-    """Recover every session whose process is gone."""
+    """Recover every session whose process is gone; where the loop has other work, piece by piece."""
     for dead in dead_sessions(session.vhost.hay):
-        recover(session, dead)
+        if not recover(session, dead):
+            session.pressure.go_on(functools.partial(recover_dead, session))
+            return
+
+
+def sweep(session: Session) -> None:
+    """Remove lanes that nobody knows."""
     if session.vhost.stray_lanes():
         # Somebody was killed after a commit: no session tells of it.
         with session.holdings.write() as moving:
@@ -45,11 +52,13 @@ def recover_dead(session: Session) -> None:
             session.vhost.sweep_lanes()
 
 
-def recover(session: Session, dead: int) -> None:
-    """Put back what the session ``dead`` held."""
+def recover(session: Session, dead: int) -> bool:
+    """Put back what the session ``dead`` held; whether that is all."""
     with seize(session.vhost.hay, dead) as grave:
         if grave is None:
-            return
+            return True
+        if session.sliced and not shrink(session, dead, grave):
+            return False
         touched: dict[int, QueueHandle] = {}
         left: list[Queue] = []
         for queue in list(session.vhost.topology.by_id.values()):
@@ -73,6 +82,41 @@ def recover(session: Session, dead: int) -> None:
         for handle in touched.values():
             session.wake(handle)
         session.ring({queue.active[0] for queue in left if queue.active is not None})
+    return True
+
+
+def shrink(session: Session, dead: int, grave: Grave) -> bool:
+    """Put a part of what ``dead`` held back, before the rest and its row; whether the rest is little."""
+    with session.vhost.hay.read() as reading:
+        if len(reading.taken(dead, SLICE + 1)) <= SLICE:
+            return True
+    touched: dict[int, QueueHandle] = {}
+    with session.holdings.write() as moving:
+        session.vhost.topology.sync(moving.txn)
+        restore(session, moving, dead, grave.settled(), touched, SLICE)
+    for handle in touched.values():
+        session.wake(handle)
+    return False
+
+
+def restore(
+    session: Session, moving: Moving, dead: int, settled: int, touched: dict[int, QueueHandle], most: int | None = None
+) -> int:
+    """Return what ``dead`` had taken to its queues, ``most`` of it; how many there were."""
+    txn = moving.txn
+    by_id = session.vhost.topology.by_id
+    count = 0
+    for number, held in txn.taken(dead, most):
+        queue = by_id.get(held.queue)
+        if queue is None or queue.deleted or number <= settled:
+            txn.drop(dead, (number,))
+            continue
+        txn.restore(dead, number, flags=REDELIVERED, deliveries=held.deliveries + 1)
+        touched[held.queue] = session.handle_for(queue)
+        count += 1
+    for handle in touched.values():
+        handle.close_gate()
+    return count
 
 
 def bury(
@@ -97,18 +141,7 @@ def bury(
         txn.put(queue.id, message.order_of(record), record, flags=REDELIVERED, deliveries=1)
         touched[queue.id] = handle
         count += 1
-    settled = grave.settled()
-    for number, held in txn.taken(dead):
-        queue = by_id.get(held.queue)
-        if queue is None or queue.deleted or number <= settled:
-            txn.drop(dead, (number,))
-            continue
-        txn.restore(dead, number, flags=REDELIVERED, deliveries=held.deliveries + 1)
-        touched[held.queue] = session.handle_for(queue)
-        count += 1
-    for handle in touched.values():
-        handle.close_gate()
-    return count
+    return count + restore(session, moving, dead, grave.settled(), touched)
 
 
 def leave(session: Session) -> None:
@@ -118,6 +151,7 @@ def leave(session: Session) -> None:
         unacked.extend(channel.unacked.values())
         for _, items, _ in channel.tx_settled:
             unacked.extend(one for _, one in items)
+    unacked.extend(one for one, _ in session.holdings.returning)
     for source in session.sources.values():
         if not source.handle.others_consume():
             session.holdings.make_way(source.handle)

@@ -40,7 +40,7 @@ from haypile.hay import room
 from haypile.hay.counters import Counters
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.locking import check_place
-from haypile.hay.sessions import SessionFile, dead_sessions, ring
+from haypile.hay.sessions import SessionFile, ring
 
 LOGGER = logging.getLogger("haypile")
 
@@ -89,6 +89,8 @@ class Session:
         self.id = self.file.id
         #: What listings and the firehose call the connection.
         self.name = f"{info.get('pid', 0)}.{self.id}"
+        #: The loop has other work: what takes long is done piece by piece (``pressure.Unfinished``).
+        self.sliced = offload is not None
         self.holdings = Holdings(self, text)
         self.journaling = Journaling(self, vhost.hay.journal if durable else None, offload)
         self.publisher = Publisher(self, patience)
@@ -139,6 +141,7 @@ class Session:
         outbox.watch(session.file.bell.fd)
         session.set_timer()
         recovery.recover_dead(session)
+        recovery.sweep(session)
         return session
 
     # -- from the wire ----------------------------------------------------------------------
@@ -188,13 +191,12 @@ class Session:
     @interruptible
     def on_timer(self) -> None:
         """The time given to ``Outbox.call_at`` has come."""
-        if self.closed or self.pressure.on_timer() or self.journaling.on_timer():
+        if self.closed or self.pressure.on_timer() or self.closed or self.journaling.on_timer():
             return
         check_place(self.vhost.hay)
         self.set_timer()
         self.due.settle()
-        for dead in dead_sessions(self.vhost.hay):
-            recovery.recover(self, dead)
+        recovery.recover_dead(self)
         for handle in list(self.handles.values()):
             if handle.queue.deleted:
                 self.forget(handle)

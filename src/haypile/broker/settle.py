@@ -10,12 +10,15 @@ redelivered, before its landing slot is freed.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
 from haypile.broker.deadletter import DELIVERY_LIMIT, REJECTED
 from haypile.broker.enqueue import Arrivals
+from haypile.broker.pressure import Unfinished
 from haypile.broker.source import REDELIVERED
 from haypile.hay.errors import OutOfRoom
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Acknowledgements gathered before they are written, at most.
 ACK_BATCH = 64
+#: Messages requeued before the loop has its turn, where it has other work.
+SLICE = 64
 
 
 def ack(session: Session, messages: Iterable[Unacked]) -> None:
@@ -78,6 +83,32 @@ def requeue(session: Session, messages: Iterable[Unacked], *, count: bool = True
     messages = list(messages)
     if not messages:
         return
+    returning = session.holdings.returning
+    if session.sliced and (returning or len(messages) > SLICE):
+        if not returning:
+            session.pressure.go_on(functools.partial(go_on, session))
+        returning.extend((one, count) for one in messages)
+        return
+    requeue_now(session, messages, count)
+
+
+def go_on(session: Session) -> None:
+    """Requeue the next of those on their way. Raises ``Unfinished`` when there are more."""
+    returning = session.holdings.returning
+    if not returning or session.closed:
+        return
+    count = returning[0][1]
+    alike = itertools.takewhile(lambda pair: pair[1] is count, itertools.islice(returning, SLICE))
+    part = [one for one, _ in alike]
+    requeue_now(session, part, count)
+    for _ in part:
+        returning.popleft()
+    if returning:
+        raise Unfinished(functools.partial(go_on, session))
+
+
+def requeue_now(session: Session, messages: list[Unacked], count: bool) -> None:
+    """In one transaction."""
     try:
         _requeue(session, messages, count)
     except OutOfRoom:

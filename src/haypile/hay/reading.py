@@ -215,15 +215,15 @@ class ReadTxn:
                     found.append(int.from_bytes(key[1:], "big"))
         return found
 
-    def taken(self, session: int) -> list[tuple[int, Entry]]:
-        """What ``session`` holds: (tag, entry), by tag."""
+    def taken(self, session: int, most: int | None = None) -> list[tuple[int, Entry]]:
+        """What ``session`` holds, or the first ``most`` of it: (tag, entry), by tag."""
         prefix = _prefix(HELD, session)
         found: list[tuple[int, Entry]] = []
         with self._txn.cursor() as cursor:
             more = cursor.set_range(prefix)
             while more:
                 key, value = cursor.item()
-                if key[:5] != prefix:
+                if key[:5] != prefix or len(found) == most:
                     break
                 found.append((int.from_bytes(key[5:], "big"), held_entry(value)))
                 more = cursor.next()

@@ -261,26 +261,29 @@ class WriteTxn(Noting):
         self._drop_body(value[0], entry.body)
         return entry, record
 
-    def purge(self, queue: int) -> int:
-        """Delete all ready messages of ``queue``; how many there were."""
-        number, _ = self.count(queue)
+    def purge(self, queue: int, most: int | None = None) -> int:
+        """Delete all ready messages of ``queue``, or the first ``most``; how many there were."""
         prefix = _prefix(READY, queue)
-        freed = 0
+        number = freed = 0
         journaled: list[bytes] = []
         with self._txn.cursor() as cursor:
             more = cursor.set_range(prefix + b"\x00")
             while more:
                 key, value = cursor.item()
-                if key[:5] != prefix:
+                if key[:5] != prefix or number == most:
                     break
                 _, flags, _, _, size, body = _unpack_head(value)
+                number += 1
                 freed += size
                 if flags & JOURNALED:
                     journaled.append(key[1:])
                 more = cursor.delete() and cursor.key()
                 if body:
                     self._drop_body(value[0], body)
-        if journaled:
+        if number == most:
+            for tail in journaled:
+                self.note_gone(tail)
+        elif journaled:
             self.note_purge(queue, journaled)
         self._add(queue, -number, -freed)
         return number

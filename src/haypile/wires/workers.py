@@ -7,6 +7,7 @@ Must not know: what the work is.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -18,6 +19,8 @@ def run(work: Callable[[], object], done: Callable[[BaseException | None], None]
 
     def job() -> None:
         error: BaseException | None = None
+        # Whoever started us waits to hear that we run, and would wait for the interpreter's lock after that.
+        time.sleep(0)
         try:
             work()
         except BaseException as raised:

@@ -141,16 +141,15 @@ def _check_replicated(what: str, kind: str, method: spec.Queue.Declare, durable:
 # -- deleting ---------------------------------------------------------------------------------
 
 
-def queue_delete(ctx: Context, method: spec.Queue.Delete) -> int:
-    """Carry out queue.delete; returns how many ready messages went with it.
+def to_delete(ctx: Context, method: spec.Queue.Delete) -> Queue | None:
+    """The queue that queue.delete names, which may be deleted; None when it is not there: that is no error.
 
-    Deleting what is not there succeeds. The queue is in ``ctx.deleted`` then. Raises ResourceLocked
-    (405), PreconditionFailed (406) with if_unused or if_empty.
+    Raises ResourceLocked (405), PreconditionFailed (406) with if_unused or if_empty.
     """
     name = strip(method.queue or last_queue(ctx))
     queue = ctx.topology.queues.get(name)
     if queue is None:
-        return 0
+        return None
     check_access(ctx, queue)
     if queue.args.type == "quorum":
         for flag, text in ((method.if_unused, "if-unused"), (method.if_empty, "if-empty")):
@@ -160,7 +159,16 @@ def queue_delete(ctx: Context, method: spec.Queue.Delete) -> int:
         raise PreconditionFailed(texts.not_empty(ctx.queue_text(name)))
     if method.if_unused and queue.consumers:
         raise PreconditionFailed(texts.in_use(ctx.queue_text(name)))
-    return delete_queue(ctx, queue)
+    return queue
+
+
+def queue_delete(ctx: Context, method: spec.Queue.Delete) -> int:
+    """Carry out queue.delete; returns how many ready messages went with it. Raises as ``to_delete``.
+
+    The queue is in ``ctx.deleted`` then.
+    """
+    queue = to_delete(ctx, method)
+    return 0 if queue is None else delete_queue(ctx, queue)
 
 
 def delete_queue(ctx: Context, queue: Queue) -> int:
@@ -183,11 +191,11 @@ def delete_queue(ctx: Context, queue: Queue) -> int:
     return ready
 
 
-def queue_purge(ctx: Context, method: spec.Queue.Purge) -> int:
-    """Carry out queue.purge; returns how many messages went. Raises as ``lookup``."""
+def queue_purge(ctx: Context, method: spec.Queue.Purge, most: int | None = None) -> int:
+    """Carry out queue.purge, for ``most`` messages; returns how many went. Raises as ``lookup``."""
     queue = lookup(ctx, method.queue)
     ctx.drain(queue)
-    return ctx.txn.purge(queue.id)
+    return ctx.txn.purge(queue.id, most)
 
 
 # -- lanes ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
+from haypile.broker import shrinking
 from haypile.broker.handlers.registry import CONNECTION
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def close(session: Session, method: spec.Connection.Close) -> None:
     """The client says goodbye: everything is given back before the answer."""
+    if session.sliced:
+        shrinking.give_back(session)
     session.close()
     session.outbox.method(0, spec.Connection.CloseOk())
 

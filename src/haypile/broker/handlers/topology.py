@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from haypile.broker import aside
+from haypile.broker import aside, shrinking
 from haypile.broker.channel import Channel
 from haypile.broker.declare import binding, exchange, queue
 from haypile.broker.declare.context import Context
@@ -21,6 +21,7 @@ from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CHANNEL, Handler, handles
 
 if TYPE_CHECKING:
+    from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
 
 
@@ -88,9 +89,29 @@ def queue_delete(session: Session, channel: Channel, method: spec.Queue.Delete) 
     session.make_way(method.queue or channel.last_queue)
     with session.holdings.write() as moving:
         context = session.context(moving, channel)
-        count = queue.queue_delete(context, method)
+        found = queue.to_delete(context, method)
+        count = 0 if found is None else context.ready(found)
+        long = session.sliced and count > shrinking.SLICE
+        if found is not None and not long:
+            queue.delete_queue(context, found)
+    if found is not None and long:
+        # The rest of it is sure to follow, whatever others do meanwhile.
+        method.queue, method.if_unused, method.if_empty = found.name, False, False
+        shrinking.empty(session, found, count, lambda gone: delete_rest(session, channel, method, gone))
     session.notify(context)
     return None if method.nowait else spec.Queue.DeleteOk(count)
+
+
+def delete_rest(session: Session, channel: Channel, method: spec.Queue.Delete, gone: int) -> None:
+    """The queue has been made short, by ``gone`` messages: delete it."""
+    with session.holdings.write() as moving:
+        context = session.context(moving, channel)
+        found = queue.to_delete(context, method)
+        if found is not None:
+            gone += queue.delete_queue(context, found)
+    session.notify(context)
+    if not method.nowait:
+        session.outbox.method(channel.number, spec.Queue.DeleteOk(gone))
 
 
 @handles(spec.Queue.Purge)
@@ -102,6 +123,18 @@ def queue_purge(session: Session, channel: Channel, method: spec.Queue.Purge) ->
         context = session.context(moving, channel)
         found = queue.lookup(context, method.queue)
         handle = session.handle_for(found)
-        count = queue.queue_purge(context, method) + handle.purge_outside()
+        most = shrinking.SLICE if session.sliced else None
+        count = queue.queue_purge(context, method, most) + handle.purge_outside()
+        left = moving.txn.count(found.id)[0]
+    if left:
+        shrinking.empty(session, found, left, lambda gone: purged(session, channel, method, handle, count + gone))
     session.settle_gate(handle, 0)
     return None if method.nowait else spec.Queue.PurgeOk(count)
+
+
+def purged(session: Session, channel: Channel, method: spec.Queue.Purge, handle: QueueHandle, count: int) -> None:
+    """A long queue has been emptied."""
+    if not handle.queue.deleted:
+        session.settle_gate(handle, session.vhost.hay.count_now(handle.id))
+    if not method.nowait:
+        session.outbox.method(channel.number, spec.Queue.PurgeOk(count))

@@ -1,0 +1,71 @@
+"""Deleting and giving back very many messages, piece by piece, where the loop has other work.
+
+Owns: how much is done before the loop has its turn.
+Must not know: replies, methods.
+
+Only for sessions that are ``sliced``. Between two pieces others see a queue that gets shorter; whoever is killed there
+leaves it so, and has had no answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from haypile.broker import lifecycle, settle
+from haypile.broker.pressure import Unfinished
+
+if TYPE_CHECKING:
+    from haypile.broker.entities import Queue
+    from haypile.broker.session import Session
+    from haypile.hay.txn import WriteTxn
+
+#: Messages deleted in one piece.
+SLICE = 500
+
+
+def empty(session: Session, queue: Queue, left: int, then: Callable[[int], None], gone: int = 0) -> None:
+    """Delete the first ``left`` messages of ``queue``, then call ``then`` with how many there were.
+
+    Raises ``Unfinished``, always.
+    """
+
+    def go_on() -> None:
+        with session.holdings.write() as moving:
+            session.vhost.topology.sync(moving.txn)
+            number = 0 if queue.deleted else moving.txn.purge(queue.id, min(left, SLICE))
+        if number and left > number:
+            empty(session, queue, left - number, then, gone + number)
+        then(gone + number)
+
+    raise Unfinished(go_on)
+
+
+def shorten(session: Session, txn: WriteTxn, queue: Queue) -> bool:
+    """Before ``queue`` is deleted: whether it is short; if not, it becomes shorter."""
+    if not session.sliced or txn.count(queue.id)[0] <= SLICE:
+        return True
+    txn.purge(queue.id, SLICE)
+    return False
+
+
+def give_back(session: Session) -> None:
+    """Before the session ends: what it holds is made little. Raises ``Unfinished`` while it is much."""
+    if sum(len(channel.unacked) for channel in session.channels.values()) > settle.SLICE:
+        for channel in session.channels.values():
+            lifecycle.release(session, channel)
+    if session.holdings.returning:
+        with contextlib.suppress(Unfinished):
+            settle.go_on(session)
+        raise Unfinished
+    if len(session.holdings.acked) > SLICE:
+        session.holdings.flush_acks()
+        raise Unfinished
+    for queue in list(session.vhost.topology.by_id.values()):
+        if queue.exclusive_owner == session.id and session.vhost.hay.count_now(queue.id) > SLICE:
+            with session.holdings.write() as moving:
+                session.vhost.topology.sync(moving.txn)
+                short = queue.deleted or shorten(session, moving.txn, queue)
+            if not short:
+                raise Unfinished

@@ -1,0 +1,1 @@
+"""How long an asyncio loop is kept from other work."""

@@ -1,0 +1,26 @@
+"""One scenario, measured."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from tests.stalls.meter import Stalls, measured
+from tests.stalls.scenarios import SCENARIOS, Client
+
+
+def measure(name: str, url: str, many: int) -> Stalls:
+    """Run one scenario."""
+
+    async def main(stalls: Stalls) -> None:
+        await SCENARIOS[name](Client(url, stalls, many))
+
+    gc.collect()
+    gc.disable()  # its pauses are not ours
+    try:
+        with measured() as stalls:
+            stalls.on = False
+            asyncio.run(main(stalls))
+    finally:
+        gc.enable()
+    return stalls
