@@ -79,7 +79,9 @@ class Publish(Always):
     count: int
 
     def do(self, channel: Channel) -> Any:
-        properties = pika.BasicProperties(priority=self.priority, delivery_mode=self.mode, app_id="x")
+        properties = None  # the short way, if there is one
+        if self.priority is not None or self.mode is not None:
+            properties = pika.BasicProperties(priority=self.priority, delivery_mode=self.mode, app_id="x")
         for _ in range(self.count):
             body = channel.next_body().ljust(self.size, ".").encode()
             channel.impl.basic_publish(self.exchange, self.key, body, properties, mandatory=self.mandatory)
@@ -261,8 +263,8 @@ def publish(exchange: st.SearchStrategy[str], key: st.SearchStrategy[str]) -> st
         exchange=exchange,
         key=key,
         mandatory=seldom,
-        priority=st.sampled_from((None, None, 0, 2, 9)),
-        mode=st.sampled_from((None, 1, 2)),
+        priority=st.sampled_from((None, None, None, 0, 2, 9)),
+        mode=st.sampled_from((None, None, 1, 2)),
         size=st.sampled_from((0, 0, 0, 600, 9000)),
         count=st.sampled_from((1, 1, 2, 3, 15)),
     )

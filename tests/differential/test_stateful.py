@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import haypile
+from haypile.wires import seam
 from tests.conftest import LOCAL_TRANSPORTS
 from tests.differential.machine import SIZE, Differential
 from tests.differential.side import Side
@@ -45,6 +46,12 @@ def quiet_pika() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     yield
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def short_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages without properties take the short way whenever there is one (``broker.express``)."""
+    monkeypatch.setattr(seam, "WAY_EVERY", 1)
 
 
 @pytest.mark.timeout(0)

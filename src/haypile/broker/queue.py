@@ -31,6 +31,7 @@ EXPIRING, UNUSED_UNTIL = 4, 5
 TOKEN = b""
 #: What stands for the gate page once a session is over.
 NOTHING = memoryview(bytes(8)).cast("Q")
+UNCOUNTED = uncounted()
 #: After a vain wait for room in a lane, so many overflows go to the hay without a wait.
 IN_VAIN = 16
 
@@ -134,6 +135,7 @@ class QueueHandle(Elsewhere):
         """The session is over: let go of the lane and of the gate page."""
         self.close_lane()
         self.words = NOTHING
+        self.counts = UNCOUNTED
 
     def begin_change(self) -> None:
         """The queue's lane is on its way out: nobody sends into it any more. Under the write lock."""

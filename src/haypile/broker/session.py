@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from pika.spec import BasicProperties
 
-from haypile.broker import handlers, lifecycle, recovery, ruling, scarcity, timeouts
+from haypile.broker import express, handlers, lifecycle, recovery, ruling, scarcity, timeouts
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -343,6 +343,10 @@ class Session:
         for session in sessions:
             if session != self.id:
                 ring(self.vhost.hay, session)
+
+    def way(self, channel: int, exchange: str, routing_key: str) -> express.Way | None:
+        """The short way of messages without properties, if there is one now."""
+        return express.find(self, channel, exchange, routing_key)
 
     def rescue(self, handle: QueueHandle) -> None:
         """Our message went into a lane that was retired meanwhile: bring it home."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import time
 from ctypes import c_int, c_size_t, c_void_p, get_errno
 from typing import Any
@@ -42,11 +41,13 @@ class ForeignPosix:
         self._mqd = c_int(self.fd)
         self._size = c_size_t(self.msgsize)
         self._bodies: dict[int | None, c_void_p] = {}
+        #: Made when the queue was full for the first time.
+        self._patient: Any = None
 
     def send(self, body: bytes, number: int) -> bool:
         """See ``ForeignLane.send``."""
         try:
-            self._queue.send(body, priority=number)
+            self._queue.send(body, None, number)
         except posix_ipc.BusyError:
             return False
         except posix_ipc.SignalError:
@@ -67,13 +68,31 @@ class ForeignPosix:
         if self.send(body, number):
             return True
         deadline = time.monotonic() + seconds
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
+        # The kernel hands it over when the reader makes room: no poll, no second attempt.
+        patient = self._patient or self._be_patient()
         while (left := deadline - time.monotonic()) > 0:
-            poll.poll(left * 1000)
-            if self.send(body, number):
-                return True
+            try:
+                patient.send(body, left, number)
+            except posix_ipc.BusyError:
+                return False
+            except posix_ipc.SignalError:
+                continue
+            except Exception as error:
+                raise self._failed(error) from error
+            return True
         return False
+
+    def _be_patient(self) -> Any:
+        """Another descriptor, which waits: not to wait is a property of a descriptor."""
+        try:
+            patient = posix_ipc.MessageQueue(self.name, read=False)
+        except (OSError, posix_ipc.Error) as error:
+            raise self._failed(error) from error
+        if not os.path.sameopenfile(patient.mqd, self.fd):
+            patient.close()
+            raise LaneGone(f"posix:{self.name}: its owner made another one of that name")
+        self._patient = patient
+        return patient
 
     def receive(self) -> tuple[bytes, int] | None:
         """See ``ForeignLane.receive``."""
@@ -122,6 +141,9 @@ class ForeignPosix:
             self._mqd = c_int(-1)
             self.fd = -1
             self._queue.close()
+            if self._patient is not None:
+                self._patient.close()
+                self._patient = None
 
 
 def open_posix(address: Address) -> ForeignPosix:

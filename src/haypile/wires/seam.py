@@ -133,6 +133,10 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 }
 
 
+#: So many publishes go the long way before a short one is looked for.
+WAY_EVERY = 8
+
+
 class Wire(Protocol):
     """What the seam of every connection calls: ``wires.local.LocalWire``."""
 
@@ -158,6 +162,7 @@ class BlockingWire(Wire, Protocol):
     @property
     def congested(self) -> bool: ...
     def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
+    def way(self, number: int, exchange: str, routing_key: str) -> Callable[[bytes], bool] | None: ...
     def turn(self) -> None: ...
     def catch_up(self) -> None: ...
     def before_sleep(self) -> None: ...
@@ -499,6 +504,7 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
             if wire is not None:
                 channel.__class__ = QuickChannel
                 channel.wire = wire
+                channel.ways = {}
         return channel
 
 
@@ -506,6 +512,10 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
     """pika's BlockingChannel with the calls that programs make for every message cut short."""
 
     wire: BlockingWire
+    #: Short ways by exchange and routing key.
+    ways: dict[tuple[str, str], Callable[[bytes], bool]]
+    #: Messages that took the long way.
+    publishes = 0
 
     def basic_publish(
         self,
@@ -520,6 +530,15 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN or body.__class__ is not bytes:
             super().basic_publish(exchange, routing_key, body, properties, mandatory)
             return
+        plain = properties is None and not mandatory and exchange.__class__ is str and routing_key.__class__ is str
+        if plain:
+            way = self.ways.get((exchange, routing_key))
+            if way is not None:
+                if not self._delivery_confirmation and way(body):
+                    if wire.inbox or wire.ending:
+                        self._flush_output()
+                    return
+                del self.ways[exchange, routing_key]
         wire.publish(
             impl.channel_number,
             _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
@@ -530,6 +549,12 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
             self._confirm(exchange, routing_key, mandatory)
         elif wire.inbox or wire.ending:
             self._flush_output()
+        elif plain:
+            self.publishes += 1
+            if not self.publishes % WAY_EVERY:
+                way = wire.way(impl.channel_number, exchange, routing_key)
+                if way is not None:
+                    self.ways[exchange, routing_key] = way
 
     def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
         """Wait until what was just published is confirmed, as pika's ``basic_publish`` does."""

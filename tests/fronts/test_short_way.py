@@ -1,0 +1,239 @@
+"""The short way of messages without properties: taken, and left as soon as anything it rests on changes.
+
+The same on a RabbitMQ, where there is no short way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pika import exceptions
+
+import haypile
+from haypile.wires import seam
+from tests.fronts.conftest import Connect
+from tests.support.vhosts import Vhost
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way is looked for after every long publish."""
+    monkeypatch.setattr(seam, "WAY_EVERY", 1)
+
+
+def drain(consumer: Any, count: int, queue: str = "q") -> list[bytes]:
+    """``count`` messages, auto-acknowledged."""
+    got = []
+    for method, _, body in consumer.consume(queue, auto_ack=True, inactivity_timeout=5):
+        if method is None:
+            break
+        got.append(body)
+        if len(got) == count:
+            break
+    return got
+
+
+class Pair:
+    """A publisher that has taken the short way to queue q, and the consumer of q."""
+
+    def __init__(self, connect: Connect, local: bool) -> None:
+        self.consumer = connect().channel()
+        self.consumer.queue_declare("q")
+        self.publisher = connect().channel()
+        self.taken: list[bytes] = []
+        self.consumer.basic_consume("q", lambda c, m, p, body: self.taken.append(body), auto_ack=True)
+        self.sent = 0
+        self.publish(5)
+        self.settle()
+        self.publish(5)
+        assert ("" in {exchange for exchange, _ in self.ways}) is local
+        self.settle()
+
+    @property
+    def ways(self) -> dict[Any, Any]:
+        """What the publisher knows."""
+        return getattr(self.publisher, "ways", {})
+
+    def publish(self, count: int = 1) -> None:
+        """More messages."""
+        for _ in range(count):
+            self.publisher.basic_publish("", "q", b"%d" % self.sent)
+            self.sent += 1
+
+    def settle(self) -> None:
+        """Until all that was sent has come, in order."""
+        for _ in range(1000):
+            self.consumer.connection.process_data_events(0.01)
+            if len(self.taken) >= self.sent:
+                break
+        assert self.taken == [b"%d" % number for number in range(self.sent)]
+
+
+@pytest.fixture
+def pair(connect: Connect, vhost: Vhost) -> Pair:
+    """See ``Pair``."""
+    return Pair(connect, vhost.transport != "amqp")
+
+
+def test_order_through_every_change_of_way(pair: Pair) -> None:
+    """Full lanes, detours through the store and back."""
+    for _ in range(20):
+        pair.publish(200)
+        pair.settle()
+
+
+def test_the_consumer_leaves_and_comes_back(pair: Pair) -> None:
+    tag = pair.consumer.consumer_tags[0]
+    pair.consumer.basic_cancel(tag)
+    pair.publish(3)
+    assert pair.publisher.queue_declare("q", passive=True).method.message_count == 3
+    pair.consumer.basic_consume("q", lambda c, m, p, body: pair.taken.append(body), auto_ack=True)
+    pair.publish(3)
+    pair.settle()
+
+
+def test_the_queue_is_deleted(pair: Pair, connect: Connect) -> None:
+    """Nobody gets it, and a mandatory one comes back."""
+    connect().channel().queue_delete("q")
+    pair.publish(2)
+    pair.publisher.confirm_delivery()
+    with pytest.raises(exceptions.UnroutableError):
+        pair.publisher.basic_publish("", "q", b"", mandatory=True)
+
+
+def test_another_queue_is_bound(pair: Pair, connect: Connect) -> None:
+    """To the same exchange and key, by somebody else: the next message goes to both."""
+    other = connect().channel()
+    other.exchange_declare("e", "direct")
+    other.queue_bind("q", "e", "k")
+    for _ in range(5):
+        pair.publisher.basic_publish("e", "k", b"%d" % pair.sent)
+        pair.sent += 1
+    other.queue_declare("two")
+    other.queue_bind("two", "e", "k")
+    for _ in range(5):
+        pair.publisher.basic_publish("e", "k", b"%d" % pair.sent)
+        pair.sent += 1
+    pair.settle()
+    assert drain(other, 5, "two") == [b"%d" % number for number in range(pair.sent - 5, pair.sent)]
+
+
+@pytest.mark.parametrize("end", ["tx_rollback", "tx_commit"])
+def test_a_transaction_begins(pair: Pair, end: str) -> None:
+    pair.publisher.tx_select()
+    pair.publisher.basic_publish("", "q", b"in a transaction")
+    getattr(pair.publisher, end)()
+    assert pair.publisher.queue_declare("q", passive=True).method is not None
+    if end == "tx_commit":
+        pair.consumer.connection.process_data_events(0.3)
+        assert pair.taken.pop() == b"in a transaction"
+    pair.settle()
+
+
+def test_confirms_begin(pair: Pair) -> None:
+    pair.publisher.confirm_delivery()
+    pair.publish(3)
+    pair.settle()
+
+
+def test_the_channel_is_closed(pair: Pair) -> None:
+    """By the broker, then by us; a new channel of that number has its own ways."""
+    with pytest.raises(exceptions.ChannelClosedByBroker):
+        pair.publisher.queue_declare("not there", passive=True)
+    with pytest.raises(exceptions.ChannelWrongStateError):
+        pair.publisher.basic_publish("", "q", b"late")
+    pair.publisher = pair.publisher.connection.channel()
+    pair.publisher.tx_select()
+    pair.publisher.basic_publish("", "q", b"never committed")
+    pair.publisher.close()
+    with pytest.raises(exceptions.ChannelWrongStateError):
+        pair.publisher.basic_publish("", "q", b"late")
+    pair.settle()
+
+
+def test_the_connection_is_closed(pair: Pair) -> None:
+    pair.publisher.connection.close()
+    with pytest.raises(exceptions.AMQPError):
+        pair.publisher.basic_publish("", "q", b"late")
+    pair.settle()
+
+
+@pytest.mark.parametrize("case", [("", b"q", b"x"), ([], "q", b"x"), ("", "q", "text"), ("", "q", bytearray(b"x"))])
+def test_odd_arguments_after_the_short_way(pair: Pair, case: tuple[Any, Any, Any]) -> None:
+    """As before it: taken, or refused by the same exception."""
+
+    def outcome() -> str:
+        try:
+            pair.publisher.basic_publish(*case)
+        except Exception as error:
+            return repr(error)
+        return "taken"
+
+    with_ways = outcome()
+    pair.ways.clear()
+    assert outcome() == with_ways
+
+
+def test_large_ones_between_small_ones(pair: Pair) -> None:
+    for size in (10, 100_000, 10, 9000, 0, 10):
+        pair.publisher.basic_publish("", "q", b"x" * size)
+    for _ in range(500):
+        pair.consumer.connection.process_data_events(0.01)
+        if len(pair.taken) == pair.sent + 6:
+            break
+    assert [len(body) for body in pair.taken[-6:]] == [10, 100_000, 10, 9000, 0, 10]
+
+
+@pytest.mark.parametrize("transport", ["posix", "sysv"])
+def test_a_forked_child_is_refused(
+    transport: str, make_vhost: Callable[[str], Vhost], state_directory: Any
+) -> None:
+    """The parent's connection is the parent's, on the short way, too."""
+    url = make_vhost(transport).url
+
+    def connect() -> haypile.BlockingConnection:
+        return haypile.BlockingConnection(haypile.URLParameters(url))
+
+    pair = Pair(connect, True)
+    assert pair.ways
+    child = os.fork()
+    if not child:
+        try:
+            pair.publisher.basic_publish("", "q", b"from the child")
+        except exceptions.ConnectionWrongStateError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    pair.publish(3)
+    pair.settle()
+    pair.publisher.connection.close()
+    pair.consumer.connection.close()
+
+
+@pytest.mark.parametrize("transport", ["posix", "sysv"])
+def test_a_limit_comes_by_a_policy(
+    transport: str, make_vhost: Callable[[str], Vhost], state_directory: Any
+) -> None:
+    """Set by another process while nobody consumes fast enough: the queue is never longer."""
+    from haypile.cli.main import main
+
+    url = make_vhost(transport).url
+    connection = haypile.BlockingConnection(haypile.URLParameters(url))
+    channel = connection.channel()
+    channel.queue_declare("q")
+    other = haypile.BlockingConnection(haypile.URLParameters(url))
+    reader = other.channel()
+    reader.basic_qos(prefetch_count=1)
+    reader.basic_consume("q", lambda *_: None)
+    for number in range(4):
+        channel.basic_publish("", "q", b"%d" % number)
+    assert channel.ways
+    main(["policy", "set", "--url", url, "short", "^q$", '{"max-length": 2}'], standalone_mode=False)
+    for number in range(4, 20):
+        channel.basic_publish("", "q", b"%d" % number)
+    assert channel.queue_declare("q", passive=True).method.message_count <= 2
+    connection.close()
+    other.close()
