@@ -76,6 +76,8 @@ class Journaling:
         self.then: Callable[[], None] | None = None
         self.finished = False
         self.clock = session.vhost.clock.monotonic
+        #: This session has published something that is kept: what has no room concerns its client.
+        self.publishes = False
         #: Somebody in this session waits for confirms.
         self.awaits = False
         #: When to flush, seconds of the loop's clock; 0: there is nothing to flush.
@@ -113,6 +115,7 @@ class Journaling:
     def published(self, mark: int, tails: Sequence[bytes], consumers: bool) -> None:
         """The same for a publish: ``tails`` are its messages; ``consumers``: somebody may take them."""
         self.note(mark)
+        self.publishes = True
         if self.awaits and self.journal is not None and mark > self.words[FLUSHED]:
             self.last = (mark, tuple(tails), consumers)
 
@@ -253,7 +256,11 @@ class Journaling:
     def put_off(self, error: OutOfRoom) -> None:
         """There was no room for a flush."""
         # Said once: the alarm is for all publishers of persistent messages, and this one knows already.
-        self.session.pressure.block(f"low on disk: {error}")
+        if self.publishes:
+            self.session.pressure.block(f"low on disk: {error}")
+        else:
+            # RabbitMQ tells nobody who only consumes.
+            LOGGER.debug("low on disk: %s", error)
         self.deadline = self.clock() + RETRY
         self.session.set_timer()
 

@@ -207,7 +207,7 @@ class Session:
         timeouts.look(self)
         self.look_around()
         self.holdings.flush_acks()
-        room.give_back(self.vhost.hay)
+        room.tend(self.vhost.hay)
 
     def set_timer(self) -> None:
         """Be called for the next thing due, and once a second anyway."""

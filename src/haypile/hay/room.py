@@ -158,8 +158,14 @@ def budget(hay: Hay, size: int = 0) -> int:
     return (free - low) // BUDGET_SHARE
 
 
+def tend(hay: Hay) -> None:
+    """What every session does about once a second: the alarm, and giving space back."""
+    look(hay)
+    give_back(hay)
+
+
 def look(hay: Hay) -> bool:
-    """Set the alarm by what room is left, and return it. For every session, about once a second.
+    """Set the alarm by what room is left, and return it.
 
     The reserve is kept back anew when there is room again.
     """
