@@ -250,6 +250,8 @@ class Session:
     @interruptible
     def before_sleep(self) -> None:
         """The loop is about to block."""
+        if self.publisher.unwoken:
+            self.publisher.wake()
         for source in list(self.sources.values()):
             if not source.idle and not source.blocked:
                 source.pump()
@@ -276,6 +278,7 @@ class Session:
             source.unwatch()
         self.outbox.unwatch(self.file.bell.fd)
         try:
+            self.publisher.wake()
             recovery.leave(self)
             self.journaling.close()
         finally:
