@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -139,6 +141,51 @@ def test_publisher_confirms(start: Start) -> None:
     """All safe, and the one that went nowhere came back."""
     output = finish(start("publisher_confirms/publisher_confirms.py", "100"))
     assert output == "100 messages confirmed, 100 in the queue\nreturned: NO_ROUTE\n"
+
+
+@pytest.fixture
+def shop(vhost: Vhost) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a program of the shop; SHOP_URL is all that differs between here and a RabbitMQ."""
+    running: list[subprocess.Popen[str]] = []
+
+    def starter(program: str, *arguments: str) -> subprocess.Popen[str]:
+        running.append(
+            subprocess.Popen(
+                [sys.executable, str(EXAMPLES / "shop" / program), *arguments],
+                env=vhost.process_environment(SHOP_URL=vhost.url),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return running[-1]
+
+    yield starter
+    for process in running:
+        process.terminate()
+        process.communicate()
+
+
+def test_shop(shop: Callable[..., subprocess.Popen[str]]) -> None:
+    """Orders come in over HTTP; some are paid at once, some later, some never. The same here and on a RabbitMQ."""
+    web = shop("web.py", "0")
+    assert web.stdout is not None
+    url = web.stdout.readline().rpartition(" ")[2].strip()
+    for number, card in enumerate(("good", "slow bank", "stolen", "good")):
+        order = json.dumps({"number": number, "card": card}).encode()
+        with urllib.request.urlopen(f"{url}/orders", order, timeout=20) as reply:
+            assert (reply.status, json.load(reply)) == (202, {"accepted": number})
+    said = finish(shop("worker.py", "4")).splitlines()
+    assert said[0] == "Waiting for orders"
+    about = {number: [line.partition(": ")[2] for line in said if f"Order {number}:" in line] for number in range(4)}
+    silent = "the bank does not answer, attempt"
+    assert about == {
+        0: ["paid"],
+        1: [f"{silent} 1", f"{silent} 2", "paid"],
+        2: [f"{silent} 1", f"{silent} 2", "given up"],
+        3: ["paid"],
+    }
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        assert json.load(reply) == {"orders": 0, "orders.retry": 0, "orders.failed": 1}
 
 
 def test_demo_runs_from_a_clean_folder(tmp_path: Path, state_directory: Path) -> None:
