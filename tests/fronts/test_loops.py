@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -107,3 +109,26 @@ def test_twisted(vhost: Vhost, way: str, tmp_path: Path, public: str, how: str) 
     lost = (TWISTED + "lost ConnectionDone\n") * 2
     expected = lost if how == "factory" else TWISTED + "open error AMQPConnectionError\n"
     assert run(vhost, way, tmp_path, "twist.py", how, public) == expected
+
+
+@pytest.mark.parametrize("transport", ["posix", "sysv"])
+@pytest.mark.parametrize(
+    "loop", ["select", pytest.param("tornado", marks=needs("tornado")), pytest.param("gevent", marks=needs("gevent"))]
+)
+def test_the_loop_does_not_wait_for_the_disk(make_vhost: Callable[[str], Vhost], transport: str, loop: str) -> None:
+    """What a slow flush keeps is the confirm, not the loop."""
+    done = make_vhost(transport).run(PROGRAMS / "slow_disk.py", loop)
+    assert done.returncode == 0, done.stderr
+    facts = ast.literal_eval(done.stdout)
+    assert facts["confirmed"] == 10
+    assert facts["flushes"] >= 2
+    assert not facts["here"]
+    assert facts["longest"] < facts["slow"] / 2
+
+
+@needs("gevent")
+def test_gevent_in_place_of_threads(make_vhost: Callable[[str], Vhost]) -> None:
+    """Monkey-patched: the loop waits for the disk itself, and all the rest is the same."""
+    done = make_vhost("posix").run(PROGRAMS / "slow_disk.py", "gevent", "patched")
+    assert done.returncode == 0, done.stderr
+    assert ast.literal_eval(done.stdout)["confirmed"] == 10

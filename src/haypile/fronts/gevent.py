@@ -9,14 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gevent
+import gevent.monkey
 from pika.adapters.gevent_connection import GeventConnection as PikaGeventConnection
 
+from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
 from haypile.wires import seam
+from haypile.wires.local import LocalWire
 
 
 class GeventConnection(Front, PikaGeventConnection):  # type: ignore[misc]
     """pika's GeventConnection; its parameters say where it leads (``targets``)."""
+
+    def make_wire(self, target: VhostTarget) -> LocalWire:
+        """See ``Front``. Where gevent has replaced threads by greenlets, there are none to wait for a disk.
+
+        (Locks are gevent's there, too, and its hub must not wait for one that a thread holds.)
+        """
+        threads = not gevent.monkey.is_module_patched("threading")
+        return LocalWire(self, target, self.watch, self.unwatch, patience=self.patience, threads=threads)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""

@@ -25,6 +25,8 @@ from haypile.wires.local import LocalWire
 class SelectConnection(Front, PikaSelectConnection):  # type: ignore[misc]
     """pika's SelectConnection; its parameters say where it leads (``targets``)."""
 
+    threads = True
+
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""
         loop = self.ioloop
@@ -41,7 +43,9 @@ class SelectConnection(Front, PikaSelectConnection):  # type: ignore[misc]
 
 
 class LinkConnection(Burst, SelectConnection):
-    """What links connect by, in a room below this one."""
+    """What links connect by, in a room below this one; they have no other work, and may wait for a disk."""
+
+    threads = False
 
 
 opening.use(LinkConnection)
