@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,68 +10,9 @@ import pika
 import pytest
 
 import haypile
-from tests.support.vhosts import Vhost
+from tests.hybrid.world import count, on
 
 pytestmark = pytest.mark.rabbitmq
-
-ROUTES = """
-[remotes.central]
-url = "${CENTRAL_URL}"
-
-[[routes]]
-match = "near.but.far"
-to = "here"
-
-[[routes]]
-match = ["far*", "*.far"]
-to = "central"
-
-[[routes]]
-match = "later.*"
-to = "central"
-buffered = true
-"""
-
-
-@pytest.fixture
-def central(make_vhost: Callable[[str], Vhost], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of the RabbitMQ of the routes file, which is in force."""
-    url = make_vhost("amqp").url
-    path = tmp_path / "routes.toml"
-    path.write_text(ROUTES)
-    monkeypatch.setenv("HAYPILE_ROUTES", str(path))
-    monkeypatch.setenv("CENTRAL_URL", url)
-    return url
-
-
-@pytest.fixture
-def connection(central: str, state_directory: Path) -> Iterator[Any]:
-    """A hybrid connection."""
-    connection = haypile.BlockingConnection(haypile.URLParameters("hybrid:///mixed"))
-    yield connection
-    if connection.is_open:
-        connection.close()
-
-
-@pytest.fixture
-def channel(connection: Any) -> Any:
-    """A channel of it, with a queue on each side."""
-    channel = connection.channel()
-    for queue in ("near", "far"):
-        channel.queue_declare(queue, durable=True)
-    return channel
-
-
-def on(url: str) -> Any:
-    """A plain connection to one side."""
-    return haypile.BlockingConnection(haypile.parameters.URLParameters(url, outright=True))
-
-
-def count(url: str, queue: str) -> int:
-    """Messages that wait there."""
-    with on(url) as connection:
-        return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
-
 
 def test_names_live_where_the_rules_say(channel: Any, central: str) -> None:
     """The default exchange goes by the queue's name, others by their own."""

@@ -10,7 +10,7 @@ import pika
 import pytest
 
 import haypile
-from tests.hybrid.test_hybrid import ROUTES
+from tests.hybrid.world import ROUTES
 from tests.links.links import connect, drain
 from tests.support.node import Node
 

@@ -76,10 +76,16 @@ def _name(method: Any) -> tuple[str, str, str, str]:
     return f"haypile.link.{digest}", source, kind, goal
 
 
+def _binding(method: Any) -> str:
+    """The binding among all that one link serves."""
+    return json.dumps([method.routing_key, method.arguments or {}], sort_keys=True, default=str)
+
+
 def _begin(session: HybridSession, channel: Channel, method: Any, there: Side, goal_side: Side) -> None:
     name, source, kind, goal = _name(method)
     exchange = goal if kind == "exchange" else name
-    plan = Plan(name, Place(there, queue=name), Place(goal_side, exchange=exchange), unroutable="drop")
+    ends = Place(there, queue=name), Place(goal_side, exchange=exchange)
+    plan = Plan(name, *ends, unroutable="drop", bindings=(_binding(method),))
     reply = Queue.BindOk if kind == "queue" else Exchange.BindOk
     left = 2
 
@@ -112,8 +118,9 @@ def _end(session: HybridSession, channel: Channel, method: Any, there: Side) -> 
     reply = Queue.UnbindOk if kind == "queue" else Exchange.UnbindOk
 
     def done() -> None:
+        # With the last binding the link ends, after what was collected before has arrived.
+        status.unbind(session.site.directory, name, _binding(method))
         session.outbox.method(channel.number, reply())
 
-    # Other bindings may use the link; it stays, and what was collected before still arrives.
     collect = Queue.Unbind(queue=name, exchange=source, routing_key=method.routing_key, arguments=method.arguments)
     session.ask(channel, there, collect, Queue.UnbindOk, done)

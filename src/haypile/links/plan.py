@@ -50,6 +50,10 @@ class Plan:
     hops: bool = True
     #: Messages say themselves where they go (``links.parcel``).
     parcels: bool = False
+    #: The bindings that made the link, each as text; none of a link that was written down.
+    bindings: tuple[str, ...] = ()
+    #: The last of them is gone: what was collected still goes, and then the link.
+    ending: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
@@ -75,6 +79,6 @@ def from_json(value: dict[str, Any]) -> Plan:
     """The reverse. Raises InvalidPlan."""
     try:
         places = {end: Place(**value[end]) for end in ("source", "sink")}
-        return Plan(**{**value, **places})
+        return Plan(**{**value, **places, "bindings": tuple(value.get("bindings", ()))})
     except (KeyError, TypeError) as error:
         raise InvalidPlan(f"this is no link: {error}") from error

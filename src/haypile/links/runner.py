@@ -14,7 +14,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ LOGGER = logging.getLogger("haypile")
 TICK = 1.0
 #: Seconds over which a rate is an average.
 RATE_SPAN = 5.0
+#: Seconds after which ending a link is tried again.
+PATIENCE = 10.0
 #: Seconds that connections may take to close.
 GOODBYE = 3.0
 
@@ -76,6 +78,9 @@ class Runner:
         self.loop = IOLoop()
         self.links: dict[str, Link] = {}
         self._rates: dict[str, list[tuple[float, int]]] = {}
+        #: Links that were declared, and since when some of them end.
+        self._declared: Set[str] = frozenset()
+        self._ending: dict[str, float] = {}
         self._stopping = False
         #: Names of the links to run; None: declared ones, too.
         self.only: frozenset[str] | None = None
@@ -122,13 +127,21 @@ class Runner:
         if self._stopping:
             return
         self.loop.call_later(TICK, self._tick)
-        for plan in status.declared(self.site.directory):
-            if self.only is None or plan.name in self.only:
-                self.plans.setdefault(plan.name, plan)
+        declared = {plan.name: plan for plan in status.declared(self.site.directory)}
+        for name in self._declared - declared.keys():
+            self._drop(name)  # it was forgotten
+        for name, plan in declared.items():
+            if self.only is None or name in self.only:
+                self.plans.setdefault(name, plan)
+        self._declared = declared.keys() & self.plans.keys()
         self._begin()
-        for name, link in self.links.items():
+        for name, link in list(self.links.items()):
             link.look()
             self._report(name, link)
+            if name in declared and declared[name].ending:
+                self._finish(name, link)
+            else:
+                self._ending.pop(name, None)
 
     def _begin(self) -> None:
         """Start what nobody runs."""
@@ -141,6 +154,37 @@ class Runner:
                 login = site.login(plan.sink) if plan.sink.remote is not None else None
                 link = self.links[name] = Link(plan, site.identity(plan), self.loop, source, sink, login)
                 link.start()
+
+    def _finish(self, name: str, link: Link) -> None:
+        """End a link whose bindings are gone, once all that they collected has arrived."""
+        since = self._ending.setdefault(name, time.monotonic())
+        channel, plan = link.source.channel, link.plan
+        if link.state != "running" or link.hand or link.waiting != 0 or link.looked_at < since:
+            return
+
+        def gone(_: Any) -> None:
+            if link.sink.channel is not None and plan.sink.exchange == plan.source.queue:
+                link.sink.channel.exchange_delete(plan.sink.exchange)
+            status.forget(self.site.directory, name)
+            self._drop(name)
+            status.erase(self.site.directory, name)
+
+        def delete(_: Any) -> None:
+            channel.queue_delete(plan.source.queue, if_empty=True, callback=gone)
+
+        self._ending[name] = time.monotonic() + PATIENCE
+        for tag in channel.consumer_tags:
+            channel.basic_cancel(tag, callback=delete)
+
+    def _drop(self, name: str) -> None:
+        """Run link ``name`` no longer."""
+        self.plans.pop(name, None)
+        self._ending.pop(name, None)
+        link = self.links.pop(name, None)
+        if link is not None:
+            link.stop()
+            self._report(name, link)
+            status.unlock(self.site.directory, name)
 
     def _report(self, name: str, link: Link) -> None:
         now = time.monotonic()

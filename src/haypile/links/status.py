@@ -14,6 +14,8 @@ import fcntl
 import json
 import os
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,6 +48,11 @@ def write(vhost: Path, name: str, status: dict[str, Any]) -> None:
     _replace(_path(vhost, name, "json"), status)
 
 
+def erase(vhost: Path, name: str) -> None:
+    """The link is gone for good, and its status with it."""
+    _path(vhost, name, "json").unlink(missing_ok=True)
+
+
 def read_all(vhost: Path) -> dict[str, dict[str, Any]]:
     """The last status of every link that ever ran, by name; ``running`` says whether somebody runs it now."""
     found = {}
@@ -59,9 +66,36 @@ def read_all(vhost: Path) -> dict[str, dict[str, Any]]:
 # -- declared links ---------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _changing(vhost: Path) -> Iterator[None]:
+    """One process and thread at a time. Raises OSError."""
+    with _mutex, (folder(vhost) / "changes.lock").open("wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
 def declare(vhost: Path, plan: Plan) -> None:
-    """Keep ``plan``: whoever runs the links of this vhost runs it too. Raises OSError."""
-    _replace(_path(vhost, plan.name, "plan"), to_json(plan))
+    """Keep ``plan``, with the bindings it had: whoever runs the links of this vhost runs it too. Raises OSError."""
+    with _changing(vhost):
+        known = _declared(_path(vhost, plan.name, "plan"))
+        before = known.bindings if known is not None else ()
+        bindings = tuple(dict.fromkeys((*before, *plan.bindings)))
+        _replace(_path(vhost, plan.name, "plan"), to_json(replace(plan, bindings=bindings)))
+
+
+def unbind(vhost: Path, name: str, binding: str) -> None:
+    """One of the bindings that made link ``name`` is gone; with the last the link ends. Raises OSError."""
+    with _changing(vhost):
+        plan = _declared(_path(vhost, name, "plan"))
+        if plan is not None and binding in plan.bindings:
+            left = tuple(one for one in plan.bindings if one != binding)
+            _replace(_path(vhost, name, "plan"), to_json(replace(plan, bindings=left, ending=not left)))
+
+
+def _declared(path: Path) -> Plan | None:
+    with contextlib.suppress(OSError, ValueError, InvalidPlan):
+        return from_json(json.loads(path.read_text()))
+    return None
 
 
 def forget(vhost: Path, name: str) -> bool:
@@ -75,11 +109,8 @@ def forget(vhost: Path, name: str) -> bool:
 
 def declared(vhost: Path) -> list[Plan]:
     """The declared links."""
-    found = []
-    for path in sorted(folder(vhost).glob("*.plan")):
-        with contextlib.suppress(OSError, ValueError, InvalidPlan):
-            found.append(from_json(json.loads(path.read_text())))
-    return found
+    found = map(_declared, sorted(folder(vhost).glob("*.plan")))
+    return [plan for plan in found if plan is not None]
 
 
 # -- who runs it ------------------------------------------------------------------------------
