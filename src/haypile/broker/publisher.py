@@ -220,10 +220,12 @@ class Publisher:
             else:
                 accepted = arrivals.put_all(live, record, now, priority, expiration)
             noted, released = txn.noted, txn.released
-        if noted and session.journaling.waiting and len(self.unwoken) < BURST:
+        if noted and session.journaling.waiting:
             # The loop turns soon, since replies wait for it: one wake-up for all that comes until then, as
             # pika writes to its socket once for all of it.
             self.unwoken.append(arrivals.touched)
+            if len(self.unwoken) >= BURST:
+                self.wake()
         else:
             session.wake_all(arrivals)
         if noted or released:
