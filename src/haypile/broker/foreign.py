@@ -233,7 +233,7 @@ class ForeignHandle(QueueHandle):
             return self.take_from(self.open(), taker, budget, no_ack)
         except LaneError as error:
             # Gone, or not for us to read: the look once a second tries again.
-            LOGGER.debug("queue %r: %s", self.queue.name, error)
+            LOGGER.debug("queue %r: its kernel queue is not to be had: %s", self.queue.name, str(error))
             taker.idle = True
             return []
 

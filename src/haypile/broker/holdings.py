@@ -106,7 +106,8 @@ class Holdings:
                 with self.write() as moving:
                     moving.write_acks()
             except OutOfRoom as error:
-                LOGGER.warning("%d acknowledgements wait: %s", len(self.acked), str(error))
+                name = self.session.vhost.name
+                LOGGER.warning("vhost %r: %d acknowledgements wait for room: %s", name, len(self.acked), str(error))
 
     def spill(self) -> None:
         """Move every held message from its slot to the taken list, to free the slots."""

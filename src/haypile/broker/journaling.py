@@ -334,4 +334,5 @@ class Journaling:
             try:
                 self.flush()
             except HayError as error:
-                LOGGER.error("%s", error)
+                name = self.session.vhost.name
+                LOGGER.error("vhost %r: persistent messages are not on the disk yet: %s", name, str(error))

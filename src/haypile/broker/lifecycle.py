@@ -30,7 +30,9 @@ def fail(session: Session, number: int, method: Any, error: AMQPError) -> None:
     """Tell the client of ``error`` and end what it ends."""
     class_id, method_id = divmod(getattr(method, "INDEX", 0), 0x10000) if error.blames_method else (0, 0)
     if error.scope is Scope.CHANNEL and number in session.channels:
-        LOGGER.info("channel %d closed: %d %s", number, error.reply_code, error.reply_text)
+        LOGGER.info(
+            "channel %d of connection %s closed: %d %s", number, session.name, error.reply_code, error.reply_text
+        )
         channel = session.channels[number]
         release(session, channel)
         channel.closing = True
@@ -38,7 +40,7 @@ def fail(session: Session, number: int, method: Any, error: AMQPError) -> None:
             number, spec.Channel.Close(error.reply_code, error.reply_text, class_id, method_id)
         )
         return
-    LOGGER.info("connection closed: %d %s", error.reply_code, error.reply_text)
+    LOGGER.info("connection %s closed: %d %s", session.name, error.reply_code, error.reply_text)
     session.closing = True
     for channel in list(session.channels.values()):
         release(session, channel)

@@ -166,7 +166,7 @@ class Pressure:
         self.blocked = True
         if self.latest == LATER:
             # Somebody must do something about it.
-            LOGGER.warning("connection blocked: %s", reason)
+            LOGGER.warning("vhost %r: connection blocked: %s", self.session.vhost.name, reason)
         encoded = reason.encode(errors="replace")[:LONGEST_REPLY_TEXT]
         self.session.outbox.method(0, spec.Connection.Blocked(encoded.decode(errors="ignore")))
 
@@ -175,7 +175,7 @@ class Pressure:
         if self.blocked:
             self.blocked = False
             if self.latest == LATER:
-                LOGGER.info("connection unblocked")
+                LOGGER.info("vhost %r: connection unblocked", self.session.vhost.name)
             self.session.outbox.method(0, spec.Connection.Unblocked())
 
     def hold(self, channel: int, method: Any, properties: BasicProperties | None, body: bytes) -> bool:

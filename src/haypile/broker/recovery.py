@@ -77,7 +77,8 @@ def recover(session: Session, dead: int) -> bool:
                 rows.count_all_consumers(context)
             session.vhost.sweep_lanes()
         if row is not None:
-            LOGGER.info("session %d ended without closing: %d messages redelivered", dead, count)
+            name = session.vhost.name
+            LOGGER.info("vhost %r: session %d ended without closing: %d messages redelivered", name, dead, count)
         session.notify(context)
         for handle in touched.values():
             session.wake(handle)

@@ -51,7 +51,7 @@ def take(source: Source, budget: int, no_ack: bool) -> list[Taken]:
             # What was kept back for consumers has been given up: it is there now.
             return source.take(budget, no_ack)
     except (OutOfRoom, NoRoom) as error:
-        LOGGER.warning("consumers of queue %r wait: %s", source.queue.name, str(error))
+        LOGGER.warning("consumers of queue %r wait for room: %s", source.queue.name, str(error))
         # A lane that stays readable would keep the loop awake.
         source.unwatch()
         source.blocked = source.idle = True

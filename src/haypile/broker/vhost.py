@@ -116,7 +116,11 @@ class Vhost:
         try:
             return self.lanes.create(prefix, room, self.announced.announce)
         except OutOfRoom as error:
-            LOGGER.warning("no kernel queue for another AMQP queue: %s; its messages go through the store", str(error))
+            LOGGER.warning(
+                "vhost %r: no kernel queue for another AMQP queue: %s; it works through shared memory, more slowly",
+                self.name,
+                str(error),
+            )
             return None
 
     def unlink_lane(self, name: str) -> None:

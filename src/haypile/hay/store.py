@@ -181,7 +181,7 @@ class Hay:
         self._open_env()
         own = own_rows(self._env)
         if own[BOOT_ROW] != boot_id():
-            LOGGER.info("%s is left from before the last boot: starting anew", place)
+            LOGGER.info("%s is left from before the last boot: its store is begun anew", place)
             self._close_env()
             os.rename(place, self.directory / f".hay.{secrets.token_hex(8)}")
             self._open_store(create)

@@ -91,7 +91,7 @@ def fail(session: HybridSession, channel: Channel, code: int, text: str, method:
 
 def lost(session: HybridSession, side: str, reason: str, close: Any) -> None:
     """A RabbitMQ is gone, or cannot be reached."""
-    LOGGER.warning("RabbitMQ %r: %s", side, reason)
+    LOGGER.warning("RabbitMQ %r is gone, or cannot be reached: %s", side, reason)
     if close is not None:
         end_connection(session, close.reply_code, close.reply_text, None)
         return

@@ -175,7 +175,10 @@ class End:
     def _block(self, connection: Any, blocked: bool) -> None:
         if connection is self.connection:
             self.blocked = blocked
-            LOGGER.warning("%s: %s", self.name, "blocked (its memory or disk alarm)" if blocked else "unblocked")
+            if blocked:
+                LOGGER.warning("%s: blocked by its memory or disk alarm; going on when that is over", self.name)
+            else:
+                LOGGER.info("%s: unblocked, going on", self.name)
             self.on_blocked(blocked)
 
     def stop(self) -> None:

@@ -210,7 +210,7 @@ class Runner:
         try:
             status.write(self.site.directory, name, told)
         except OSError as error:
-            LOGGER.warning("link %r: its status cannot be written: %s", name, error)
+            LOGGER.warning("link %r goes on, but its status cannot be written: %s", name, error)
 
     def _stop(self) -> None:
         if self._stopping:
@@ -248,7 +248,7 @@ class Host:
         try:
             self.runner.run()
         except Exception:
-            LOGGER.exception("the links of vhost %r stopped", self.runner.site.vhost)
+            LOGGER.exception("the links of vhost %r stopped; connect anew, or haypile link run", self.runner.site.vhost)
 
     @classmethod
     def join(cls, site: Site) -> Host:

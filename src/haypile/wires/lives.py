@@ -69,7 +69,8 @@ def close(session: Session) -> None:
     try:
         session.close()
     except Exception:
-        LOGGER.warning("a session could not give back all it held; another one will do it", exc_info=True)
+        name = session.vhost.name
+        LOGGER.warning("vhost %r: a session could not give back all it held; another one will", name, exc_info=True)
 
 
 def drop(session: Session) -> None:

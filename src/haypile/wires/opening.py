@@ -50,7 +50,7 @@ def join_vhost(target: VhostTarget) -> Vhost:
             journal.prepare()
         except HayError as error:
             # It is told when something is to be kept.
-            LOGGER.debug("no journal: %s", error)
+            LOGGER.debug("vhost %r: no journal yet: %s", target.vhost, str(error))
     return vhost
 
 
