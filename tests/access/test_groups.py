@@ -20,6 +20,9 @@ import haypile
 import haypile.broker.session  # another user may not be able to read this Python's files: all is imported now
 import haypile.lanes.posix
 import haypile.lanes.sysv
+from haypile import targets
+from haypile.doctor import leftovers
+from haypile.queues import place
 from tests.support.vhosts import Vhost
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be several users")
@@ -322,6 +325,31 @@ def test_a_journal_of_its_own(vhost: Vhost, shared: Path, monkeypatch: pytest.Mo
     run(FIRST, refused(vhost.url, "set HAYPILE_JOURNAL_DIR .* or add durability=host"))
     run(FIRST, lambda: connect(vhost.url + "&durability=host").close())
     run(SECOND, lambda: connect(vhost.url + "&durability=host").close())
+
+
+def test_what_else_looks_at_it(vhost: Vhost, shared: Path) -> None:
+    """``haypile doctor`` looks into it and cleans it; haypile.queues does not unpickle what other members wrote."""
+    run(FIRST, lambda: publish(vhost, range(3)))
+
+    def die() -> None:
+        connect(vhost.url).channel().basic_get("q")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert ended(as_user(FIRST, die)) == -signal.SIGKILL
+
+    def clean() -> None:
+        (found,) = leftovers.look(shared / "state")
+        assert not found.problem and len(found.dead) == 1
+        leftovers.fix(shared / "state", found)
+        assert found.fixed and not found.problem
+        assert not leftovers.look(shared / "state")[0].leftovers
+
+    run(SECOND, clean)
+    run(SECOND, expect(vhost, [0, 1, 2]))
+    target = targets.local_target(targets.parse_local(vhost.url), "/")  # type: ignore[arg-type]
+    assert not place.is_private(target)
+    again = targets.parse_local(targets.outright(target))
+    assert again is not None and again.options.group == GROUP
 
 
 def test_the_directory_of_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
