@@ -141,6 +141,11 @@ def test_serialisers(make: Make) -> None:
     json = make(queues.Queue, serializer="json")
     json.put({"a": [1, None]})
     assert json.get() == {"a": [1, None]}
+    packed = make(queues.Queue, serializer="msgpack")
+    packed.put({"a": [1, b"raw", None, 2.5]})
+    assert packed.get(timeout=5) == {"a": [1, b"raw", None, 2.5]}
+    with pytest.raises(TypeError):
+        packed.put(object())
     with pytest.raises(ValueError, match="unknown serializer"):
         make(queues.Queue, serializer="yaml")
 
@@ -350,6 +355,25 @@ def test_a_pipe_to_a_process(url: str, context: Any) -> None:
     for item in range(20):
         mine.send(item)
         assert mine.recv() == item
+    mine.close()
+    process.join(10)
+    assert process.exitcode == 0
+
+
+def echo_from(others: Any, connection: Any) -> None:
+    """As with multiprocessing.Pipe: a forked child has both ends, and closes the one it does not use."""
+    others.close()
+    echo(connection)
+
+
+def test_a_pipe_to_a_forked_process(url: str) -> None:
+    mine, its = queues.Pipe(url=url)
+    process = FORK.Process(target=echo_from, args=(mine, its), daemon=True)  # type: ignore[attr-defined]
+    process.start()
+    its.close()
+    for item in range(20):
+        mine.send(item)
+        assert mine.poll(10) and mine.recv() == item
     mine.close()
     process.join(10)
     assert process.exitcode == 0

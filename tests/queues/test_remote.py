@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import queue
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,3 +85,57 @@ def test_pickle_over_a_rabbitmq_is_a_choice(remote: Callable[..., Any]) -> None:
         made = remote(serializer="pickle")
     made.put((1, 2))
     assert made.get(timeout=10) == (1, 2)
+
+
+@pytest.mark.rabbitmq
+def test_a_waiting_getter_keeps_nobody_from_putting(remote: Callable[..., Any]) -> None:
+    """Threads of one object; the getter has the item at once, and nothing else is taken from the queue."""
+    made = remote(name="jobs")
+    got: list[Any] = []
+    getter = threading.Thread(target=lambda: got.append(made.get(timeout=30)))
+    getter.start()
+    time.sleep(0.3)
+    for item in range(5):
+        made.put(item)
+    getter.join(10)
+    assert got == [0]
+    assert [made.get(timeout=5) for _ in range(4)] == [1, 2, 3, 4] and made.qsize() == 0
+
+
+@pytest.mark.rabbitmq
+def test_a_lost_connection_is_made_anew(remote: Callable[..., Any]) -> None:
+    """As after an hour without a call, when the broker has given the connection up."""
+    made = remote(name="jobs")
+    made.put(1)
+    assert made.get() == 1
+    for item in range(3):
+        for line in (made._putting, made._getting):
+            _cut(line)
+        made.put(item)
+        assert made.get(timeout=5) == item
+    assert made.qsize() == 0
+
+
+def _cut(line: Any) -> None:
+    """Shut the socket down under pika, as a network does."""
+    transport = line._channel.connection._impl._transport
+    transport._sock.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.rabbitmq
+def test_a_deleted_queue(remote: Callable[..., Any]) -> None:
+    """Whoever waits is told."""
+    made, other = remote(name="jobs"), remote(name="jobs")
+    threading.Timer(0.3, other.unlink).start()
+    with pytest.raises(ValueError, match="'jobs' was deleted"):
+        made.get(timeout=30)
+
+
+@pytest.mark.rabbitmq
+def test_a_closed_object(remote: Callable[..., Any]) -> None:
+    made = remote(name="jobs")
+    made.close()
+    made.close()
+    for call in (made.get_nowait, made.qsize, lambda: made.put(1)):
+        with pytest.raises(ValueError, match="closed"):
+            call()
