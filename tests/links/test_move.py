@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
 
-from tests.links.links import LOCAL, connect, drain
+from tests.links.links import LOCAL, connect, drain, publish, wait_for
 from tests.support.node import Node
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(120)]
@@ -104,3 +106,71 @@ def test_while_producers_go_on(node: Node, state_directory: Path) -> None:
     assert sorted({*there, *here}) == published
     assert len(there) > 100
     assert len(there) + len(here) - len(published) <= 500
+
+
+def test_killed_in_the_middle_there_and_back(node: Node, state_directory: Path) -> None:
+    """SIGKILL of each of several moves, while a producer and a consumer go on at each end: none is lost."""
+    total, batch = 4000, 50
+    got: list[tuple[Any, Any, bytes]] = []
+    finished = threading.Event()
+
+    def produce() -> None:
+        for first in range(0, total, batch):
+            publish(LOCAL, "restless", [b"%06d" % number for number in range(first, first + batch)])
+            time.sleep(0.02)
+        finished.set()
+
+    def take_some(url: str, most: int) -> None:
+        """A consumer that comes, takes a few and goes."""
+        with connect(url) as connection:
+            channel = connection.channel()
+            channel.basic_qos(prefetch_count=10)
+            for _ in range(most):
+                method, properties, body = channel.basic_get("restless")
+                if method is None:
+                    break
+                got.append((method, properties, body))
+                channel.basic_ack(method.delivery_tag)
+
+    def killed_moves(source: str, goal: str, times: int) -> None:
+        """Each is killed once it has moved something."""
+        command = [sys.executable, "-m", "haypile", "move", "restless", "--follow", "--from", source, "--to", goal]
+        for _ in range(times):
+            before = count(goal)
+            moving = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            try:
+                wait_for(lambda before=before: count(goal) > before, "the move to begin")  # type: ignore[misc]
+            finally:
+                moving.kill()
+                moving.wait()
+            for url in (source, goal):
+                take_some(url, 20)
+
+    def count(url: str) -> int:
+        with connect(url) as connection:
+            return int(connection.channel().queue_declare("restless", durable=True).method.message_count)
+
+    with connect(node.url) as connection:
+        connection.channel().queue_delete("restless")
+    assert count(LOCAL) == count(node.url) == 0
+    producer = threading.Thread(target=produce)
+    producer.start()
+    killed_moves(LOCAL, node.url, 2)
+    assert finished.wait(60)
+    producer.join()
+    killed_moves(node.url, LOCAL, 2)
+    for source, goal in ((LOCAL, node.url), (node.url, LOCAL)):
+        # The command that was killed is given once more, and ends by itself.
+        done = move("restless", "--from", source, "--to", goal)
+        assert done.returncode == 0, done.stderr
+        assert count(source) == 0
+    got += drain(LOCAL, "restless", 0)
+    bodies = [body for _, _, body in got]
+    assert sorted(set(bodies)) == [b"%06d" % number for number in range(total)]
+    again = [body for body in set(bodies) if bodies.count(body) > 1]
+    # What came back from a killed move is redelivered; what then moved on has the header.
+    header = "x-haypile-redelivered"
+    marked = {body for method, rest, body in got if method.redelivered or (rest.headers or {}).get(header)}
+    assert set(again) <= marked and len(bodies) - total <= 4 * 500
+    with connect(node.url) as connection:
+        connection.channel().queue_delete("restless")
