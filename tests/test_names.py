@@ -125,6 +125,20 @@ def run(code: str) -> str:
     ).stdout.strip()
 
 
+LOOPS = ["asyncio", "blocking", "select", *filter(find_spec, ("tornado", "gevent", "twisted"))]
+
+
+@pytest.mark.parametrize("way", ["from haypile.adapters import {} as one", "import haypile; one = haypile.adapters.{}"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_modules_of_adapters_are_ours_however_they_are_named(loop: str, way: str) -> None:
+    """pika's package has its modules as attributes, the optional ones once they were imported."""
+    name = f"{loop}_connection"
+    code = f"import pika.adapters.{name}; {way.format(name)}; print(one.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"haypile.adapters.{name}\n"
+
+
+
 def test_import_order_does_not_matter() -> None:
     """A submodule first, pika first, haypile first: one copy of each module."""
     for first in ("haypile.adapters.utils.connection_workflow", "haypile.exceptions", "pika", "haypile"):
