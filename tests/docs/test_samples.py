@@ -34,11 +34,12 @@ def samples() -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def shell(tmp_path: Path, state_directory: Path) -> dict[str, str]:
-    """An environment in which ``haypile`` is this Python's."""
+    """An environment in which ``python`` is this one, and ``haypile`` its."""
     (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "haypile"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m haypile "$@"\n')
-    command.chmod(0o755)
+    for name, more in (("python", ""), ("haypile", "-m haypile ")):
+        command = tmp_path / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {more}"$@"\n')
+        command.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name != "HAYPILE_URL"}
     return kept | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
 

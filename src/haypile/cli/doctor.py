@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -119,7 +120,7 @@ def left(found: list[Any]) -> Iterator[str]:
     if not found:
         yield line("", "none yet")
     for one in found:
-        yield line(f"{one.transport}:///{one.vhost}", state(one))
+        yield line(f"{one.transport}:///{quote(one.vhost, safe='')}", state(one))
         for session in one.dead:
             who = f"session {session['session']}" + (f" of process {session['pid']}" if "pid" in session else "")
             yield line("", f"{who} ended without closing" + (": cleaned" if one.fixed else ""))

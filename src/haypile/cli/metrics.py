@@ -41,7 +41,7 @@ COUNTERS = {
     "haypile_queue_messages_dead_lettered": ("dead_lettered", "Total number of messages dead-lettered from the queue"),
     "haypile_queue_messages_expired": ("expired", "Total number of messages that expired in the queue"),
 }
-MISSING = "the Prometheus client is not installed; pip install 'haypile[metrics]'"
+MISSING = "haypile metrics needs the Prometheus client: pip install prometheus_client"
 
 
 class Collector:

@@ -35,7 +35,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 HISTORY = 30
 #: Messages shown of a queue that is opened.
 PEEKED = 10
-MISSING = "haypile top needs rich; pip install 'haypile[top]', or take haypile top --once"
+MISSING = "haypile top needs rich: pip install rich, or take haypile top --once"
 
 
 @dataclass
