@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
 
+import lmdb
 import pytest
 
 from haypile.hay import room
-from haypile.hay.errors import HayClosed, OutOfRoom, UnusableDirectory
+from haypile.hay.errors import Damaged, HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.places import check_private, make_private
 from haypile.hay.sessions import SessionFile
 from haypile.hay.store import Hay
@@ -607,3 +608,14 @@ def test_a_full_tmpfs_makes_no_store(tiny: Path) -> None:
         Hay.open(tiny / "vhost")
     (tiny / "ballast").unlink()
     Hay.open(tiny / "vhost").close()
+
+
+def test_lmdbs_complaints_are_said_clearly(hay: Hay) -> None:
+    """What LMDB finds wrong with its pages ends a read or a write with one exception, and leaves no lock behind."""
+    for begin in (hay.read, hay.write):
+        with pytest.raises(Damaged, match=r"is damaged: .*MDB_PAGE_NOTFOUND.*remove that directory"), begin():
+            raise lmdb.PageNotFoundError("mdb_get: MDB_PAGE_NOTFOUND")
+    with hay.write() as txn:
+        txn.put_row(b"key", b"value")
+    with hay.read() as reading:
+        assert reading.row(b"key") == b"value"

@@ -26,6 +26,14 @@ class Damaged(HayError):
     """There are bytes in the store that haypile did not write there."""
 
 
+def damaged(directory: Path, error: Exception) -> Damaged:
+    """What LMDB's ``error`` means that nothing explains but damage."""
+    return Damaged(
+        f"the store in {directory} is damaged: {error}; end all programs that use it, then remove that directory (what "
+        "the journal has comes back)"
+    )
+
+
 class OutOfRoom(HayError):
     """No memory or disk space for this transaction; nothing of it was written."""
 

@@ -11,6 +11,9 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import lmdb
+
+from haypile.hay.errors import damaged
 from haypile.hay.layout import (
     BODY,
     COUNT,
@@ -79,6 +82,8 @@ class ReadTxn:
             txn.abort()
             self._txn = None
             self._hay.end_read(self)
+        if isinstance(error, lmdb.Error):
+            raise damaged(self._hay.directory, error) from error
 
     @property
     def active(self) -> bool:

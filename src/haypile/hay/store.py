@@ -38,7 +38,7 @@ import lmdb
 from haypile.hay import room
 from haypile.hay.clock import monotonic_clock
 from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
-from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory
+from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory, damaged
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
@@ -161,7 +161,10 @@ class Hay:
 
     def _open_env(self) -> None:
         self._env = env = open_environment(self.directory / "hay")
-        self.db_rows, self.db_log, self.db_body = [env.open_db(name) for name in TREES]
+        try:
+            self.db_rows, self.db_log, self.db_body = [env.open_db(name) for name in TREES]
+        except lmdb.Error as error:
+            raise damaged(self.directory, error) from error
 
     def _close_env(self) -> None:
         self.begin = None
@@ -343,16 +346,19 @@ class Hay:
     def begin_anew(self, error: lmdb.Error, *, write: bool) -> Any:
         """Beginning failed: mend what can be mended and try once more. Under the file lock."""
         begin = self.begin
-        if begin is None or isinstance(error, lmdb.BadRslotError):
-            # A fork came in between.
-            begin = begin or self.reopen()
-        elif isinstance(error, lmdb.MapResizedError):
-            self._env.set_mapsize(0)
-        elif isinstance(error, lmdb.ReadersFullError):
-            self._env.reader_check()
-        else:
-            raise error
-        return begin(None, None, write)
+        try:
+            if begin is None or isinstance(error, lmdb.BadRslotError):
+                # A fork came in between.
+                begin = begin or self.reopen()
+            elif isinstance(error, lmdb.MapResizedError):
+                self._env.set_mapsize(0)
+            elif isinstance(error, lmdb.ReadersFullError):
+                self._env.reader_check()
+            else:
+                raise error
+            return begin(None, None, write)
+        except lmdb.Error as again:
+            raise damaged(self.directory, again) from again
 
     def reopen(self) -> Callable[..., Any]:
         """Open the environment again after a fork; under the file lock."""
@@ -369,6 +375,8 @@ class Hay:
             self._env.reader_check()
             room.give_up(self)
             raise OutOfRoom(f"low on memory: no room left in {self.directory} ({error}); {REMEDY}") from error
+        if not isinstance(error, lmdb.BadValsizeError):
+            raise damaged(self.directory, error) from error
 
     # -- fork ---------------------------------------------------------------------------------
 
