@@ -72,8 +72,10 @@ class Unfinished(Congested):
     comes after the method waits for it.
     """
 
-    def __init__(self, again: Callable[[], Any] | None = None) -> None:
+    def __init__(self, again: Callable[[], Any] | None = None, pause: float = 0.0) -> None:
+        """``pause``: seconds until it goes on."""
         super().__init__("", again)
+        self.pause = pause
 
 
 class Rest:
@@ -140,7 +142,7 @@ class Pressure:
             item = channel, Rest(error.again, error.after), properties, body
         self.waiting.appendleft(item)
         if isinstance(error, Unfinished):
-            self.turn()
+            self.turn(error.pause)
             return
         self.latest = error.latest
         if not self.blocked:
@@ -148,10 +150,10 @@ class Pressure:
         self.block(error.reason)
         self.session.set_timer()
 
-    def turn(self) -> None:
-        """The loop has its turn, and comes back at once."""
+    def turn(self, pause: float = 0.0) -> None:
+        """The loop has its turn, and comes back in ``pause`` seconds."""
         self.unfinished = True
-        self.pause = 0.0
+        self.pause = pause
         self.session.set_timer()
 
     def go_on(self, work: Callable[[], Any]) -> None:

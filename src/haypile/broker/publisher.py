@@ -19,11 +19,12 @@ from pika.spec import BasicProperties
 from haypile.broker import aside, message
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.message import HEADER, PERSISTENT
-from haypile.broker.pressure import Congested
+from haypile.broker.pressure import Congested, Unfinished
 from haypile.broker.properties import copied_to
 from haypile.hay.counters import PUBLISHED
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import Busy, OutOfRoom
 from haypile.hay.gates import DISK_ALARM, VERSION
+from haypile.hay.haste import PAUSE
 
 if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
@@ -206,6 +207,9 @@ class Publisher:
         except OutOfRoom as error:
             again = functools.partial(self.store, handles, record, now, priority, expiration)
             raise Congested(str(error), again) from None
+        except Busy:
+            again = functools.partial(self.store, handles, record, now, priority, expiration)
+            raise Unfinished(again, PAUSE) from None
 
     def _store(
         self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None

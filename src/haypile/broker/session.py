@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from pika.spec import BasicProperties
 
-from haypile.broker import express, handlers, lifecycle, recovery, ruling, scarcity, timeouts
+from haypile.broker import express, handlers, impatience, lifecycle, recovery, ruling, scarcity, timeouts
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -38,7 +38,8 @@ from haypile.broker.source import Source
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import Busy, OutOfRoom
+from haypile.hay.haste import PAUSE, patient
 from haypile.hay.locking import check_place
 from haypile.hay.sessions import SessionFile, ring
 
@@ -105,8 +106,9 @@ class Session:
         self.timed_for = 0
         #: When the timer is to come, monotonic seconds.
         self.timer_at = 0.0
-        self.closing = False
-        self.closed = False
+        self.closing = self.closed = False
+        #: Deliveries wait for the write lock (``impatience``).
+        self.stalled = False
         ruling.listen(self)
 
     @classmethod
@@ -151,6 +153,7 @@ class Session:
         if not (self.pressure.waiting and self.pressure.hold(channel, method, properties, body)):
             self.carry_out(channel, method, properties, body)
 
+    @impatience.carefully
     def carry_out(self, channel: int, method: Any, properties: BasicProperties | None, body: bytes) -> bool:
         """Carry out one method; False when it has to wait (``pressure``).
 
@@ -171,12 +174,14 @@ class Session:
             return False
         except AMQPError as error:
             lifecycle.fail(self, channel, method, error)
-        except BaseException:
-            self.vhost.hay.let_go()
+        except BaseException as error:
+            if not isinstance(error, Busy):
+                self.vhost.hay.let_go()
             raise
         return True
 
     @interruptible
+    @impatience.as_far_as
     def on_ready(self, fd: int) -> None:
         """A watched descriptor is readable."""
         source = self.watched.get(fd)
@@ -189,6 +194,7 @@ class Session:
                 self.journaling.settle()
 
     @interruptible
+    @impatience.when_free
     def on_timer(self) -> None:
         """The time given to ``Outbox.call_at`` has come."""
         if self.closed or self.pressure.on_timer() or self.closed or self.journaling.on_timer():
@@ -216,6 +222,8 @@ class Session:
         self.timed_for = due = vhost.hay.gates.due
         if self.pressure.waiting:
             wait = self.pressure.pause
+        elif self.stalled:
+            wait = PAUSE
         if due:
             wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), wait)
         flush = self.journaling.next_time()
@@ -248,6 +256,7 @@ class Session:
                 source.pump()
 
     @interruptible
+    @impatience.as_far_as
     def before_sleep(self) -> None:
         """The loop is about to block."""
         if self.publisher.unwoken:
@@ -356,7 +365,7 @@ class Session:
         lane = handle.lane
         if lane is None:
             return
-        with self.holdings.write() as moving:
+        with patient(self.vhost.hay), self.holdings.write() as moving:
             self.vhost.topology.sync(moving.txn)
             moving.drain(handle, lane)
         self.wake(handle)

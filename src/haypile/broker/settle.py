@@ -20,7 +20,7 @@ from haypile.broker.deadletter import DELIVERY_LIMIT, REJECTED
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.pressure import Unfinished
 from haypile.broker.source import REDELIVERED
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import Busy, OutOfRoom
 
 if TYPE_CHECKING:
     from haypile.broker.channel import Unacked
@@ -40,8 +40,11 @@ def ack(session: Session, messages: Iterable[Unacked]) -> None:
             session.holdings.free_slot(one.slot)
         elif one.number:
             session.holdings.acked.append(one.number)
-    if len(session.holdings.acked) >= ACK_BATCH:
-        session.holdings.flush_acks()
+    if len(session.holdings.acked) >= ACK_BATCH and not session.stalled:
+        try:
+            session.holdings.flush_acks()
+        except Busy:
+            session.outbox.soon()
 
 
 def reject(session: Session, messages: list[Unacked]) -> None:

@@ -26,6 +26,7 @@ from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.hay.gates import CONSUMERS, GENERATION
+from haypile.hay.haste import patient
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
@@ -175,7 +176,7 @@ class Source:
             return
         self.said = blocked
         session = self.session
-        with session.holdings.write() as moving:
+        with patient(session.vhost.hay), session.holdings.write() as moving:
             context = session.context(moving)
             for consumer in self.consumers:
                 mark_blocked(context, self.queue, consumer.key, blocked)

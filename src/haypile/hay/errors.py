@@ -46,6 +46,10 @@ class NestedTransaction(HayError, RuntimeError):
     """``Hay.write()`` inside a write transaction of the same thread."""
 
 
+class Busy(HayError):
+    """Somebody else holds the write lock, and who asks must not wait: nothing was done."""
+
+
 class HayClosed(HayError):
     """The store was closed."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haypile.hay.errors import LIMITS, OutOfRoom, UnusableDirectory, explain
+from haypile.hay.errors import LIMITS, HayClosed, OutOfRoom, UnusableDirectory, explain
 from haypile.hay.places import MOMENT, group_of, share
 
 if TYPE_CHECKING:
@@ -80,6 +80,15 @@ def wait_for(lock: Callable[[], None]) -> None:
             if error.errno != errno.EDEADLK:
                 raise
             time.sleep(DEADLOCK_PAUSE)
+
+
+def refuse(directory: Path) -> None:
+    """Stands for locking in a store that was closed. Raises ``HayClosed``."""
+    raise HayClosed(f"the store in {directory} was closed")
+
+
+def nothing() -> None:
+    """Stands for unlocking where there is nothing to unlock."""
 
 
 class Exclusive:

@@ -38,11 +38,11 @@ import lmdb
 from haypile.hay import room
 from haypile.hay.clock import monotonic_clock
 from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
-from haypile.hay.errors import REMEDY, HayClosed, OutOfRoom, UnusableDirectory, damaged
+from haypile.hay.errors import REMEDY, OutOfRoom, UnusableDirectory, damaged
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
-from haypile.hay.locking import Exclusive, check_place, open_lock, wait_for, was_removed
+from haypile.hay.locking import Exclusive, check_place, nothing, open_lock, refuse, wait_for, was_removed
 from haypile.hay.places import check_private, make_private, write_aside
 from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
@@ -92,7 +92,10 @@ class Hay:
         self.gates: Gates
         self.lock_fd = open_lock(directory / "lock", create)
         self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_EX)
-        self.unlock_file: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_UN)
+        self.drop_file: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_UN)
+        self.unlock_file: Callable[[], None] = self.drop_file
+        #: The thread that must not wait for the write lock just now; how often it is held ahead (``haste``).
+        self.hasty = self.holds = 0
         self.peers = Peers(directory / "sessions")
         self._renew_transactions()
         try:
@@ -156,7 +159,7 @@ class Hay:
         self.gates.close()
         self.peers.close()
         # Its number may soon be another file's.
-        self.lock_at_once, self.unlock_file = partial(_refuse, self.directory), _nothing
+        self.lock_at_once, self.unlock_file, self.drop_file = partial(refuse, self.directory), nothing, nothing
         os.close(self.lock_fd)
 
     def _open_env(self) -> None:
@@ -272,7 +275,8 @@ class Hay:
         if lock._is_owned():
             try:
                 self._writer.abandon()
-                self.in_exclusive = False
+                self.in_exclusive, self.holds = False, 0
+                self.unlock_file = self.drop_file
                 self.unlock_file()
             finally:
                 while lock._is_owned():
@@ -404,15 +408,7 @@ class Hay:
     def after_fork_in_child(self) -> None:
         """Nothing of the parent's transactions and locks is ours."""
         self.lock = threading.RLock()
-        self.in_exclusive = False
+        self.in_exclusive, self.hasty, self.holds, self.unlock_file = False, 0, 0, self.drop_file
         self._renew_transactions()
         self._close_env()
         self.peers.after_fork_in_child()
-
-
-def _refuse(directory: Path) -> None:
-    raise HayClosed(f"the store in {directory} was closed")
-
-
-def _nothing() -> None:
-    pass

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 
-from haypile.hay.errors import Damaged, HayError, NestedTransaction
+from haypile.hay.errors import Busy, Damaged, HayError, NestedTransaction
 from haypile.hay.gates import UNSETTLED, VERSION
+from haypile.hay.haste import take_at_once
 from haypile.hay.layout import (
     COUNT,
     ID_ROW,
@@ -76,7 +77,10 @@ class Writing(ReadTxn):
         hay = self._hay
         lock = hay.lock
         try:
-            lock.acquire()
+            if hay.hasty:
+                take_at_once(hay)
+            else:
+                lock.acquire()
             if self._txn is not None:
                 lock.release()
                 raise NestedTransaction("a write transaction of this thread is open already")
@@ -102,7 +106,7 @@ class Writing(ReadTxn):
             self._put = txn.put
             if hay.gates.words[UNSETTLED]:
                 self._settle()
-        except NestedTransaction:
+        except (NestedTransaction, Busy):
             raise
         except BaseException:
             hay.let_go()

@@ -15,9 +15,12 @@ import logging
 import os
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pika import exceptions
+
+from haypile.hay import haste
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -29,6 +32,8 @@ _process = os.getpid()
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 #: Sessions whose connection was dropped, to be closed at a safe moment.
 dropped: deque[Session] = deque()
+#: Sessions that a loop closes as soon as their store is not busy.
+closing: list[Session] = []
 
 
 class _NoPressure:
@@ -73,6 +78,23 @@ def close(session: Session) -> None:
         LOGGER.warning("vhost %r: a session could not give back all it held; another one will", name, exc_info=True)
 
 
+def close_when_free(session: Any, call_later: Callable[[float, Callable[[], None]], Any]) -> None:
+    """Close ``session`` for a loop, which does not wait for somebody else's transaction: later, if need be."""
+    vhost = getattr(session, "vhost", None)
+    if vhost is None or session.closed or haste.is_free(vhost.hay):
+        close(session)
+        return
+    closing.append(session)
+
+    def again() -> None:
+        # Unless the end of the process was first.
+        if session in closing:
+            closing.remove(session)
+            close_when_free(session, call_later)
+
+    call_later(haste.PAUSE, again)
+
+
 def drop(session: Session) -> None:
     """The connection of ``session`` is being freed."""
     dropped.append(session)
@@ -91,6 +113,8 @@ def reap() -> None:
 
 
 def _at_exit() -> None:
+    dropped.extend(closing)
+    closing.clear()
     reap()
     for holder in list(_holders):
         session, holder.session = holder.session, None
@@ -104,7 +128,8 @@ def _after_fork() -> None:
     for holder in list(_holders):
         if holder.session is not None:
             holder.session = Orphan(holder.session, parent)
-    kept.extend(dropped)
+    kept.extend((*dropped, *closing))
+    closing.clear()
     dropped.clear()
 
 

@@ -170,8 +170,12 @@ class LocalWire:
     def end_session(self) -> None:
         """Give back what the session holds."""
         session, self.session = self.session, None
-        if session is not None:
+        if session is None:
+            return
+        if self.offload is None:
             lives.close(session)
+        else:
+            lives.close_when_free(session, self.connection.call_later)
 
     # -- from the broker --------------------------------------------------------------------
 

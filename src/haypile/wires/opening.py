@@ -15,6 +15,7 @@ from pika.adapters.utils import connection_workflow as workflow
 
 from haypile.broker.errors import AMQPError
 from haypile.broker.ports import VhostTarget
+from haypile.hay import haste
 from haypile.hay.errors import HayError
 from haypile.lanes.errors import LaneError
 from haypile.wires import handshake
@@ -113,12 +114,24 @@ class Opening:
         self._vhost = join_vhost(self.wire.target)
 
     def prepared(self, error: BaseException | None) -> None:
-        """Back in the loop."""
+        """Back in the loop, which does not wait for the store's write lock."""
+        wire, vhost = self.wire, self._vhost
+        held = vhost is not None and not wire.down and haste.hold(vhost.hay)
+        if vhost is not None and not held and not wire.down:
+
+            def again() -> None:
+                wire._work(self.prepared, error)
+                wire.turn()
+
+            wire.connection.call_later(haste.PAUSE, again)
+            return
+        self._vhost = None
         try:
             self.enter(error)
         finally:
-            vhost, self._vhost = self._vhost, None
             if vhost is not None:
+                if held:
+                    haste.let_go(vhost.hay)
                 vhost.leave()
 
     def enter(self, failed: BaseException | None = None) -> None:

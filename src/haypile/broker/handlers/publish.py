@@ -19,10 +19,11 @@ from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import FrameError, NotImplementedByBroker, PreconditionFailed
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import CONTENT
-from haypile.broker.pressure import Congested
+from haypile.broker.pressure import Congested, Unfinished
 from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
-from haypile.hay.errors import OutOfRoom
+from haypile.hay.errors import Busy, OutOfRoom
+from haypile.hay.haste import PAUSE
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -109,6 +110,8 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
             session.publisher.keep(prepared.kept, prepared.prefix, prepared.properties, prepared.encoded, prepared.body)
         except OutOfRoom as error:
             raise Congested(str(error), functools.partial(deliver, session, channel, prepared)) from None
+        except Busy:
+            raise Unfinished(functools.partial(deliver, session, channel, prepared), PAUSE) from None
         prepared = prepared._replace(kept=None)
     if prepared.handles:
         try:
