@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,6 +85,26 @@ def test_trace_prints_what_happens(vhost: Vhost, haypile: Call, request: pytest.
     finally:
         waiting.kill()
         waiting.communicate()
+
+
+def test_a_tracer_that_stands_still_holds_nobody_up(local_vhost: Vhost, haypile: Call) -> None:
+    """Its copies are limited, so that it cannot fill the memory of those it watches."""
+    with traced(local_vhost, "--json") as tracer:
+        os.kill(tracer.pid, signal.SIGSTOP)
+        haypile(local_vhost, "declare", "queue", "tasks")
+        # What publishes here is done by one process: starting one for each takes long.
+        haypile(local_vhost, "publish", "tasks", "--count", "700", given="x" * 40_000)
+        rows = {row["name"]: row for row in json.loads(haypile(local_vhost, "list", "queues", "--json").stdout)}
+        assert rows.pop("tasks")["messages_ready"] == 700
+        ((_, copies),) = rows.items()
+        limit = copies["arguments"]["x-max-length-bytes"]
+        assert 0 < copies["messages_ready"] * 40_000 <= limit < 700 * 40_000
+        os.kill(tracer.pid, signal.SIGCONT)
+        assert tracer.stdout is not None
+        assert json.loads(tracer.stdout.readline())["event"] == "publish"
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=30)
+        assert tracer.returncode == 0
 
 
 def test_a_killed_tracer_ends_the_tracing(local_vhost: Vhost, haypile: Call) -> None:

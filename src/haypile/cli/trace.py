@@ -20,8 +20,8 @@ from haypile.cli.messages import body_fields
 from haypile.cli.place import Place, with_place
 
 EXCHANGE = "amq.rabbitmq.trace"
-#: Copies that wait for a slow terminal; beyond it the oldest are dropped.
-WAITING = 10_000
+#: Copies that wait for a slow terminal, and bytes of their bodies; beyond it the oldest are dropped.
+WAITING = {"x-max-length": 10_000, "x-max-length-bytes": 16 << 20}
 #: Bytes of a body on a line.
 SHOWN = 64
 TOLD = """\
@@ -77,7 +77,7 @@ def trace(
     RabbitMQ it shows what that sends to amq.rabbitmq.trace, which rabbitmqctl trace_on turns on.
     """
     with place.channel() as channel:
-        name = channel.queue_declare("", exclusive=True, arguments={"x-max-length": WAITING}).method.queue
+        name = channel.queue_declare("", exclusive=True, arguments=WAITING).method.queue
         for key in keys(queue, exchange):
             channel.queue_bind(name, EXCHANGE, key)
         channel.basic_qos(prefetch_count=100)
