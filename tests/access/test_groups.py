@@ -60,6 +60,20 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """What lmdb and others import when they are first used, these users may not be able to read either."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        for transport in ("posix", "sysv"):
+            url = f"{transport}:///warm?dir={directory}&durability=host"
+            with connect(url) as connection:
+                channel = connection.channel()
+                channel.queue_declare("q")
+                channel.basic_consume("q", lambda *_: None)
+                channel.basic_publish("", "q", b"")
+                connection.process_data_events(0)
+
+
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A directory like /dev/shm: everybody may make files there, nobody may remove those of others."""
@@ -202,6 +216,8 @@ def test_a_killed_member_is_recovered_by_another(vhost: Vhost, shared: Path) -> 
                 assert method.redelivered and int(body) == number
 
     run(SECOND, take)
+    # Nobody else may remove the dead one's kernel queue: its user's next connection does.
+    run(FIRST, look(0))
 
 
 def test_kernel_queues_of_a_member(vhost: Vhost, shared: Path) -> None:
