@@ -41,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="what else to run (default: limits with --quick, else all)",
     )
     parser.add_argument("--rounds", type=int, help="repetitions of each scenario")
+    parser.add_argument("--minutes", type=float, help="one round only where it would take longer, as far as that helps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a table for the documentation")
     parser.add_argument(
@@ -74,9 +75,16 @@ def progress(text: str) -> None:
 
 
 def measure(options: argparse.Namespace, transports: list[Transport]) -> list[Result]:
-    scale = Scale(options.scale, options.rounds or ROUNDS[options.scale])
-    results = []
-    for scenario in chosen(options.only):
+    results: list[Result] = []
+    scenarios = chosen(options.only)
+    start = time.monotonic()
+    for scenario in scenarios:
+        due = len(results) / len(scenarios)
+        if results and options.minutes is not None and time.monotonic() - start > due * options.minutes * 60:
+            # Late: the machine is slow, or busy.
+            scale = Scale(options.scale, 1)
+        else:
+            scale = Scale(options.scale, options.rounds or ROUNDS[options.scale])
         result = run(scenario, scale, contenders(scenario, scale, transports, options.rivals), progress)
         results.append(result)
         progress("")

@@ -71,6 +71,21 @@ def test_a_measurement_becomes_a_page(tmp_path: Path) -> None:
     assert (folder / "plots" / "rate.svg").exists()
 
 
+def test_a_slow_machine_measures_less(tmp_path: Path) -> None:
+    """The first scenario is in time by definition; from then on there is one round of each."""
+    folder = docs(tmp_path)
+    only = ("--only", "end-to-end-100B", "--only", "round-trip")
+    done = bench(
+        "--smoke", "--rounds", "2", "--minutes", "0", *only, "--transports", "posix", "--docs", str(folder),
+        module="bench.page",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = json.loads((folder / "plots" / page.SAMPLES).read_text())
+    rounds = [len(next(iter(one["samples"]["posix"].values()))) for one in kept["results"]]
+    assert len(rounds) > 1
+    assert rounds == [2, *[1] * (len(rounds) - 1)]
+
+
 def test_a_page_without_a_place_for_figures_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "performance.md").write_text("# Words\n")
     with pytest.raises(SystemExit, match="needs the lines"):
