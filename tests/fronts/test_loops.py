@@ -132,3 +132,34 @@ def test_gevent_in_place_of_threads(make_vhost: Callable[[str], Vhost]) -> None:
     done = make_vhost("posix").run(PROGRAMS / "slow_disk.py", "gevent", "patched")
     assert done.returncode == 0, done.stderr
     assert ast.literal_eval(done.stdout)["confirmed"] == 10
+
+
+PAUSES = """prefetch 1
+ got [0]
+prefetch 3, the consumer anew
+ got [0, 1, 2]
+prefetch 2 for all of the channel
+ got [3, 4]
+pause
+resume
+ got [4, 5, 6, 7, 8, 9, 10, 11]
+flow
+ active True
+no flow
+closed 540 NOT_IMPLEMENTED - active=false
+"""
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "select",
+        "asyncio",
+        pytest.param("tornado", marks=needs("tornado")),
+        pytest.param("gevent", marks=needs("gevent")),
+    ],
+)
+def test_pausing(vhost: Vhost, loop: str) -> None:
+    """basic.qos while messages are out, cancelling and consuming again, channel.flow."""
+    done = vhost.run(PROGRAMS / "pauses.py", loop)
+    assert (done.returncode, done.stdout) == (0, PAUSES), done.stderr

@@ -193,4 +193,5 @@ def main():
     loop.run()
 
 
-main()
+if __name__ == "__main__":
+    main()
