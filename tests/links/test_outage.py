@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +15,14 @@ import pika
 import pytest
 
 import haypile
+from haypile.lanes.posix import PosixLanes
 from tests.hybrid.world import ROUTES
 from tests.links.links import connect, drain
 from tests.support.node import Node
+from tests.support.vhosts import ROOT
+
+#: Pairs of rounds.
+PAIRS = 200
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(180)]
 
@@ -75,32 +85,92 @@ def test_the_outbox_waits_and_flows(hybrid: str, node: Node) -> None:
     assert list(dict.fromkeys(found)) == [b"%04d" % number for number in range(300)]
 
 
+PUBLISHER = """
+import os, signal, haypile
+channel = haypile.BlockingConnection(haypile.URLParameters("hybrid:///mixed")).channel()
+channel.confirm_delivery()
+for number in range(200):
+    lasting = haypile.BasicProperties(delivery_mode=1 + (number % 2 == 0))
+    channel.basic_publish("", "later.jobs", b"%04d" % number, lasting, mandatory=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_outbox_survives_a_reboot(
+    hybrid: str, node: Node, state_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher is killed, memory and kernel queues are wiped: persistent ones flow from the journal, in order."""
+    journal = tmp_path / "journal"
+    journal.mkdir(0o700)
+    monkeypatch.setenv("HAYPILE_JOURNAL_DIR", str(journal))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"amqp://guest:guest@127.0.0.1:{taken.getsockname()[1]}/%2F"
+        environment = {**os.environ, "CENTRAL_URL": nobody}
+        done = subprocess.run(
+            [sys.executable, "-c", PUBLISHER], env=environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    for announced in state_directory.glob("*/*/lanes/*"):
+        PosixLanes().unlink_label(announced.name)
+    shutil.rmtree(state_directory)
+    state_directory.mkdir(0o700)
+    with connect(node.url) as there:
+        there.channel().queue_delete("later.jobs")
+        there.channel().queue_declare("later.jobs", durable=True)
+    with open_here(hybrid):
+        found = drain(node.url, "later.jobs", 100)
+    assert list(dict.fromkeys(body for _, _, body in found)) == [b"%04d" % number for number in range(0, 200, 2)]
+
+
 def test_local_names_are_not_slowed(hybrid: str, node: Node) -> None:
-    """Publishing to names here while the RabbitMQ is down, with links that try again, in turns with it up."""
+    """Publishing to names here beside a RabbitMQ that is down, and beside one that is up: 5 % at most.
 
-    def seconds() -> float:
-        # The best of many short runs: other work of the machine only ever adds.
-        best = 1e9
-        with open_here(hybrid) as connection:
-            channel = connection.channel()
-            channel.queue_declare("near", auto_delete=True)
-            channel.basic_publish("", "later.jobs", b"waits")
-            for _ in range(25):
-                start = time.perf_counter()
-                for _ in range(400):
-                    channel.basic_publish("", "near", b"x" * 1000)
-                best = min(best, time.perf_counter() - start)
-                channel.queue_purge("near")
-            channel.queue_delete("near")
-        return best
-
+    Two programs take turns, round by round, so that whatever else the machine does meets both alike. That a pair is
+    slower by more than 5 % is chance in at most half of the pairs; it is held to be more than chance from three
+    standard deviations above.
+    """
     with connect(node.url) as there:
         there.channel().queue_declare("later.jobs", durable=True)
-    up = seconds()
-    node.stop()
-    down = seconds()
-    print(f"\nlocal publishing while the RabbitMQ is down takes {down / up:.3f} of what it takes while it is up")
-    node.start()
-    up = min(up, seconds())
-    # The bound of the documentation is 1.05, measured on an idle machine; here neighbours have a say.
-    assert down <= 1.25 * up, f"{down / up:.2f} times as long"
+    programs = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and it does not listen: whoever comes is refused
+        nobody = f"amqp://guest:guest@127.0.0.1:{taken.getsockname()[1]}/%2F"
+        try:
+            for vhost, url in (("up", node.url), ("down", nobody)):
+                command = [sys.executable, "-m", "tests.links.local_rounds", f"hybrid:///{vhost}"]
+                environment = {**os.environ, "CENTRAL_URL": url}
+                programs.append(
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        env=environment,
+                        cwd=ROOT,
+                    )
+                )
+            rounds = []
+            for number in range(PAIRS + 20):
+                turn = 1 if number % 2 else -1
+                rounds.append([one_round(program) for program in programs[::turn]][::turn])
+            del rounds[:20]
+        finally:
+            for program in programs:
+                program.communicate()
+    ratios = sorted(down / up for up, down in rounds)
+    slower = sum(ratio > 1.05 for ratio in ratios)
+    print(
+        f"\nlocal publishing beside a RabbitMQ that is down takes {ratios[PAIRS // 2]:.3f} of what it takes beside one"
+    )
+    print(f"that is up (median of {PAIRS} pairs); {slower} pairs are slower by more than 5 %")
+    assert all(program.returncode == 0 for program in programs)
+    assert slower <= PAIRS / 2 + 3 * (PAIRS / 4) ** 0.5, f"slower in {slower} of {PAIRS}, {ratios[PAIRS // 2]:.3f}"
+
+
+def one_round(program: subprocess.Popen[str]) -> float:
+    """Seconds of it, the other program being idle."""
+    assert program.stdin is not None and program.stdout is not None
+    program.stdin.write("\n")
+    program.stdin.flush()
+    return float(program.stdout.readline())
