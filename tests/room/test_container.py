@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("transport", ["posix", "sysv"])
 def test_a_full_container(transport: str, tmp_path: Path) -> None:
     """Blocked with a reason, nothing lost, in order, unblocked once somebody consumes."""
-    can = subprocess.run(["unshare", "-m", "-i", "true"], capture_output=True, check=False).returncode == 0
-    if not can:
+    can = ["unshare", "-m", "-i", "sh", "-c", SCRIPT, "true"]
+    if subprocess.run(can, capture_output=True, check=False).returncode:
         pytest.skip("a /dev/shm of 64 MB cannot be mounted by this user")
     program = Path(__file__).parent / "programs" / "container.py"
     environment = {**os.environ, "HAYPILE_JOURNAL_DIR": str(tmp_path / "journal")}
