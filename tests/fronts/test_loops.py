@@ -146,7 +146,8 @@ resume
 flow
  active True
 no flow
-closed 540 NOT_IMPLEMENTED - active=false
+closed ConnectionClosedByBroker 540 NOT_IMPLEMENTED - active=false
+closed StreamLostError Stream connection lost: ValueError('mine')
 """
 
 
@@ -160,6 +161,6 @@ closed 540 NOT_IMPLEMENTED - active=false
     ],
 )
 def test_pausing(vhost: Vhost, loop: str) -> None:
-    """basic.qos while messages are out, cancelling and consuming again, channel.flow."""
+    """basic.qos while messages are out, cancelling and consuming again, channel.flow, a callback with a mistake."""
     done = vhost.run(PROGRAMS / "pauses.py", loop)
     assert (done.returncode, done.stdout) == (0, PAUSES), done.stderr

@@ -255,7 +255,11 @@ class LocalWire:
             for _ in range(len(inbox)):
                 if not inbox:
                     break
-                pass_on(*inbox.popleft())
+                try:
+                    pass_on(*inbox.popleft())
+                except Exception as error:
+                    give_up(self, error)
+                    return
             if not inbox:
                 self.before_sleep()
         finally:
@@ -307,6 +311,13 @@ class LocalWire:
         session = self.session
         if session is not None:
             lives.drop(session)
+
+
+def give_up(wire: LocalWire, error: Exception) -> None:
+    """A callback of the program raised ``error``: as over a socket, pika's connection is lost by that."""
+    LOGGER.error("a callback raised %r: its connection is given up", error, exc_info=True)
+    if not wire.down:
+        wire.end(exceptions.StreamLostError(f"Stream connection lost: {error!r}"))
 
 
 def validate(number: int, method: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pausing and resuming on each of pika's loops: ``pauses.py LOOP``. Prints what happens, in order."""
+"""Pausing, resuming and failing on each of pika's loops: ``pauses.py LOOP``. Prints what happens, in order."""
 
 # mypy: ignore-errors
 
@@ -20,11 +20,15 @@ class Program:
         self.steps = iter(
             (self.one, self.three, self.two_shared, self.pause, self.resume, self.flow, self.stop_flow)
         )
-        loop.kind(
+        self.closings = 0
+        self.connect(self.opened)
+
+    def connect(self, opened):
+        self.loop.kind(
             pika.URLParameters(URL),
-            on_open_callback=lambda connection: connection.channel(on_open_callback=self.opened),
+            on_open_callback=lambda connection: connection.channel(on_open_callback=opened),
             on_close_callback=self.closed,
-            custom_ioloop=loop.loop,
+            custom_ioloop=self.loop.loop,
         )
 
     def opened(self, channel):
@@ -106,8 +110,17 @@ class Program:
         self.channel.flow(False, callback=self.flows)
 
     def closed(self, connection, error):
-        print("closed", *error.args)
-        self.loop.stop()
+        lost = isinstance(error, pika.exceptions.StreamLostError)
+        print("closed", type(error).__name__, *error.args[: 1 if lost else 2])
+        self.closings += 1
+        if self.closings == 1:
+            self.connect(self.fail)
+        else:
+            self.loop.stop()
+
+    def fail(self, channel):
+        """As a callback with a mistake in it does."""
+        raise ValueError("mine")
 
 
 loop = {"select": SelectLoop, "asyncio": AsyncioLoop, "tornado": TornadoLoop, "gevent": GeventLoop}[sys.argv[1]]()
