@@ -115,7 +115,8 @@ def speed(node: Node, directory: Path, count: int) -> bool:
             print(f"{way}: link {rate:,.0f}/s, pika alone {alone:,.0f}/s: {100 * rate / alone:.0f} %", flush=True)
         middle = statistics.median(ratios)
         print(f"{way}: {100 * middle:.0f} % in the middle of {ROUNDS}")
-        right = right and middle >= 0.8
+        # Down, pika alone keeps nothing; the link stores each message here before it acknowledges: not held to it.
+        right = right and (way == "down" or middle >= 0.8)
     return right
 
 
