@@ -72,6 +72,8 @@ class Journaling:
         self.offload = offload
         #: A flush of ours is under way in another thread.
         self.flushing = False
+        #: The last one did not succeed.
+        self.failed = False
         #: What the session goes on with when all is flushed.
         self.then: Callable[[], None] | None = None
         self.finished = False
@@ -267,6 +269,7 @@ class Journaling:
     def flushed(self, error: BaseException | None) -> None:
         """The other thread is back."""
         self.flushing = False
+        self.failed = error is not None
         if self.session.closed:
             return
         if isinstance(error, OutOfRoom):
@@ -298,6 +301,17 @@ class Journaling:
         self.then = then
         self.flush()
         return True
+
+    def finishing(self) -> bool:
+        """Whether a flush in another thread is still to cover what the session has done. Not after one that failed."""
+        if self.offload is None or self.journal is None or self.failed:
+            return False
+        if self.flushing:
+            return True
+        if min(self.mark, self.words[PENDING]) <= self.words[FLUSHED]:
+            return False
+        self.flush()
+        return self.flushing
 
     def on_timer(self) -> bool:
         """Time has gone by; whether that was all (the session's other business is due once a second)."""

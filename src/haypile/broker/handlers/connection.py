@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from haypile.broker import shrinking
+from haypile.broker import lifecycle, shrinking
 from haypile.broker.handlers.registry import CONNECTION
+from haypile.broker.pressure import Unfinished
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
+
+
+#: Seconds between two looks whether a flush is done.
+LOOK = 0.001
 
 
 def close(session: Session, method: spec.Connection.Close) -> None:
     """The client says goodbye: everything is given back before the answer."""
     if session.sliced:
         shrinking.give_back(session)
+        # What is put back and acknowledged now is flushed by another thread, not at the very end by the loop.
+        for channel in session.channels.values():
+            lifecycle.release(session, channel)
+        session.holdings.flush_acks()
+        if session.journaling.finishing():
+            raise Unfinished(pause=LOOK)
     session.close()
     session.outbox.method(0, spec.Connection.CloseOk())
 
