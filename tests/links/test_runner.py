@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,28 +39,52 @@ def host(state_directory: Path) -> Iterator[Host]:
         assert not made.thread.is_alive()
 
 
+#: Where the mistake is made: in a callback of a connection, which is given up by that, or in a timer of the loop.
+MISTAKES = {"_on_message": ((1, 15, 60), "its connection is given up"), "_settle": ((2,), "given up|connect anew")}
+
+
+@pytest.mark.parametrize("where", MISTAKES)
 def test_an_error_of_our_own_loses_no_link(
-    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     """It is logged with its traceback, the link connects anew, and every message arrives."""
-    ours, times = Link._on_message, [0]
+    (at, said), ours, times = MISTAKES[where], getattr(Link, where), [0]
 
-    def failing(self: Link, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+    def failing(self: Link, *arguments: Any) -> None:
         times[0] += 1
-        if times[0] in (1, 15, 60):
+        if times[0] in at:
             raise RuntimeError("a mistake in haypile")
-        ours(self, channel, method, properties, body)
+        ours(self, *arguments)
 
-    monkeypatch.setattr(Link, "_on_message", failing)
+    monkeypatch.setattr(Link, where, failing)
     bodies = [b"%d" % number for number in range(100)]
     publish(LOCAL, "from", bodies)
     with caplog.at_level(logging.ERROR, "haypile"):
         host.runner.add(PLAN)
         found = drain(LOCAL, "to", 100)
     assert list(dict.fromkeys(body for _, _, body in found)) == bodies
-    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == 3
-    assert all(record.exc_info and "connect anew" in record.getMessage() for record in errors)
+    errors = [one for one in caplog.records if one.levelno == logging.ERROR and one.name == "haypile"]
+    assert len(errors) == len(at)
+    assert all(record.exc_info and re.search(said, record.getMessage()) for record in errors)
+
+
+def test_an_error_in_the_loop_itself(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All links connect anew, and go on."""
+    publish(LOCAL, "from", [b"1"])
+    host.runner.add(PLAN)
+    drain(LOCAL, "to", 1)
+
+    def mistaken() -> None:
+        raise RuntimeError("a mistake in haypile")
+
+    with caplog.at_level(logging.ERROR, "haypile"):
+        host.runner.loop.add_callback_threadsafe(mistaken)
+        publish(LOCAL, "from", [b"2"])
+        assert [body for _, _, body in drain(LOCAL, "to", 1)][-1] == b"2"
+    errors = [one for one in caplog.records if one.levelno == logging.ERROR and one.name == "haypile"]
+    assert len(errors) == 1 and "connect anew" in errors[0].getMessage() and errors[0].exc_info
 
 
 def test_stopped_in_the_middle_of_opening(host: Host, caplog: pytest.LogCaptureFixture) -> None:

@@ -198,6 +198,7 @@ class Link:
         self._forget_refusal()
         if self.sink.channel is None or self.stopping:
             return
+        self._settle()
         if not self.hand:
             self.sink.works()
         fresh = set(map(id, self.unsent))
