@@ -80,7 +80,12 @@ class Producer(Client):
                     await asyncio.sleep(0)
             marks.append(time.monotonic())
         self.end(end)
+        await self.fence()
         say("published", marks=marks, spent=[], cpu=time.process_time() - cpu)
+
+    async def fence(self) -> None:
+        """Until all that was published has left: from here on nobody turns the loop."""
+        await self.asked(self.channel.queue_declare, self.queue, passive=True)
 
     def end(self, count: int) -> None:
         for _ in range(count):
@@ -91,6 +96,7 @@ class Producer(Client):
             self.wait(self.publish(command["count"], command["end"]))
         else:
             self.end(command["count"])
+            self.wait(self.fence())
 
 
 class Consumer(Client):
