@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -87,11 +88,24 @@ def test_trace_prints_what_happens(vhost: Vhost, haypile: Call, request: pytest.
         waiting.communicate()
 
 
+def stop_at_rest(pid: int) -> None:
+    """Stop a process when it waits for what comes: one that stands still within a transaction holds everybody up."""
+    calm, before = 0, ""
+    while calm < 20:
+        # State, and ticks of the CPU that it used: proc_pid_stat(5).
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        now = f"{fields[0]} {fields[11]} {fields[12]}"
+        calm = calm + 1 if now == before and now.startswith("S") else 0
+        before = now
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGSTOP)
+
+
 def test_a_tracer_that_stands_still_holds_nobody_up(local_vhost: Vhost, haypile: Call) -> None:
     """Its copies are limited, so that it cannot fill the memory of those it watches."""
     with traced(local_vhost, "--json") as tracer:
-        os.kill(tracer.pid, signal.SIGSTOP)
         haypile(local_vhost, "declare", "queue", "tasks")
+        stop_at_rest(tracer.pid)
         # What publishes here is done by one process: starting one for each takes long.
         haypile(local_vhost, "publish", "tasks", "--count", "700", given="x" * 40_000)
         rows = {row["name"]: row for row in json.loads(haypile(local_vhost, "list", "queues", "--json").stdout)}

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 class Proxy:
     """Call ``close`` when done."""
 
-    def __init__(self, goal: int) -> None:
-        """``goal``: a port of this host."""
+    def __init__(self, goal: int, port: int = 0) -> None:
+        """``goal``: a port of this host. ``port``: of this; 0 for any that is free."""
         self.goal = goal
         #: Seconds that each piece takes; bytes of a piece at most.
         self.delay, self.piece = 0.0, 65_536
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self.listener.getsockname()[1])
         self.sockets: set[socket.socket] = set()
         self.threads: list[threading.Thread] = []
