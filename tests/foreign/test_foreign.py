@@ -41,17 +41,20 @@ def test_raw_bytes_with_their_numbers(channel: Any, stranger: Stranger) -> None:
 
 
 def test_a_consumer_is_woken(channel: Any, stranger: Stranger) -> None:
+    """At once, and not by the look once a second; a machine that is busy may keep one of them waiting."""
     got: list[bytes] = []
+    times: list[float] = []
     channel.basic_consume("raw", lambda *args: got.append(args[3]), auto_ack=True)
-    for number in range(5):
+    for number in range(9):
         channel.connection.process_data_events(0.01)
         started = time.monotonic()
         thread = threading.Timer(0.02, stranger.send, (b"%d" % number,))
         thread.start()
         wait_for(channel, lambda number=number: len(got) > number)  # type: ignore[misc]
         thread.join()
-        assert time.monotonic() - started < 0.5, "not by the look once a second"
-    assert got == [b"%d" % number for number in range(5)]
+        times.append(time.monotonic() - started)
+    assert sorted(times)[6] < 0.25, times
+    assert got == [b"%d" % number for number in range(9)]
 
 
 def test_what_is_requeued_comes_again(channel: Any, stranger: Stranger) -> None:

@@ -338,7 +338,7 @@ def test_timers(connect: Connect) -> None:
     assert seen == ["first", "second"]
     start = time.monotonic()
     connection.process_data_events(time_limit=0.05)
-    assert 0.04 < time.monotonic() - start < 2
+    assert 0.04 < time.monotonic() - start < 10
 
 
 def test_kinds(connect: Connect) -> None:

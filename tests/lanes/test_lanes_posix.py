@@ -47,7 +47,7 @@ def test_waiting_for_room(lane: PosixLane) -> None:
         lane.send(b"x")
     started = time.monotonic()
     assert not lane.send_wait(b"y", 0.02)
-    assert 0.015 < time.monotonic() - started < 0.5
+    assert 0.015 < time.monotonic() - started < 5
     other = PosixLanes().open(lane.name)
     assert other is not None
     thread = threading.Timer(0.02, other.receive)

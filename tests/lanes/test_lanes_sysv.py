@@ -68,7 +68,7 @@ def test_full_and_too_big(lane: SysVLane) -> None:
     assert sent >= 2 and lane.depth() == sent
     started = time.monotonic()
     assert not lane.send_wait(b"y" * 8192, 0.02)
-    assert 0.015 < time.monotonic() - started < 0.5
+    assert 0.015 < time.monotonic() - started < 5
     thread = threading.Timer(0.02, lane.receive)
     thread.start()
     assert lane.send_wait(b"y" * 8192, 10)

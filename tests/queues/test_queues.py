@@ -41,7 +41,7 @@ def test_in_and_out(make: Make) -> None:
     started = time.monotonic()
     with pytest.raises(queue.Empty):
         made.get(timeout=0.1)
-    assert 0.09 < time.monotonic() - started < 2
+    assert 0.09 < time.monotonic() - started < 10
 
 
 def test_maxsize_is_exact(make: Make) -> None:

@@ -12,7 +12,7 @@ import pika
 from haypile.hay.journal import Journal
 
 #: Seconds that a flush takes.
-SLOW = 0.3
+SLOW = 0.8
 URL = os.environ["AMQP_URL"]
 facts = {"longest": 0.0, "here": 0, "flushes": 0}
 write, sleep = Journal._write, time.sleep
