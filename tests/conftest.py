@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Whoever owns the run owns the private RabbitMQ too; xdist's workers inherit where it lives."""
     if not hasattr(config, "workerinput"):
         rabbitmq.own_directory()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background: the programs that tests end by Ctrl-C would inherit that they do not.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
