@@ -28,7 +28,6 @@ import fcntl
 import logging
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -49,6 +48,7 @@ from haypile.hay.forking import JOURNALS
 from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_CHECK, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
+from haypile.hay.places import remove_tree
 from haypile.hay.reading import ReadTxn
 from haypile.hay.store import Hay
 
@@ -322,7 +322,7 @@ class Journal:
         place = self.place / "base"
         for stale in self.place.glob(".*"):
             if stale.is_dir():
-                shutil.rmtree(stale, ignore_errors=True)
+                remove_tree(stale)
             else:
                 stale.unlink(missing_ok=True)
         if not place.exists():

@@ -172,3 +172,10 @@ def write_aside(directory: Path, name: str, content: bytes) -> Path:
     except OSError as error:
         raise OutOfRoom(f"cannot put {len(content)} bytes aside in {directory}: {error.strerror}") from error
     return path
+
+
+def remove_tree(path: Path) -> None:
+    """Remove ``path`` and what is in it, as far as that goes."""
+    import shutil  # noqa: PLC0415 - seldom needed; it takes a tenth of what opening the first connection takes
+
+    shutil.rmtree(path, ignore_errors=True)

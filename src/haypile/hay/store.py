@@ -25,7 +25,6 @@ import fcntl
 import logging
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -43,7 +42,7 @@ from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
 from haypile.hay.locking import Exclusive, check_place, nothing, open_lock, refuse, wait_for, was_removed
-from haypile.hay.places import check_private, make_private, write_aside
+from haypile.hay.places import check_private, make_private, remove_tree, write_aside
 from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
 from haypile.hay.txn import WriteTxn
@@ -179,7 +178,7 @@ class Hay:
         """Under the file lock: open the environment, made if need be, and the gate page."""
         place = self.directory / "hay"
         for stale in self.directory.glob(".hay.*"):
-            shutil.rmtree(stale, ignore_errors=True)
+            remove_tree(stale)
         if not place.exists():
             if not create:
                 raise UnusableDirectory(f"{self.directory} holds no store; connect once to make it")
@@ -218,7 +217,7 @@ class Hay:
         except (lmdb.Error, OSError) as error:
             raise OutOfRoom(f"cannot make a store in {self.directory}: {error}") from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            remove_tree(aside)
 
     # -- using --------------------------------------------------------------------------------
 
