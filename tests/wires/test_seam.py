@@ -95,6 +95,7 @@ def test_quick_calls_take_what_pikas_take(name: str) -> None:
         return [(one.name, one.default) for one in parameters]
 
     assert shape(seam.QuickChannel) == shape(BlockingChannel)
+    assert shape(seam.WiredChannel) == shape(Channel)
 
 
 def test_no_private_names_elsewhere() -> None:

@@ -35,7 +35,7 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     """The short way for channel ``number``; None: there is none now."""
     channel = session.channels.get(number)
     publisher = session.publisher
-    if channel is None or session.closing:
+    if channel is None or channel.mode is not _PLAIN or session.closing:
         return None
     topology = publisher.topology
     try:

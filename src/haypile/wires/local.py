@@ -145,6 +145,28 @@ class LocalWire:
             frame.Header(number, len(body), properties).marshal()
             raise
 
+    def way(self, number: int, exchange: str, routing_key: str) -> Callable[[bytes], bool] | None:
+        """The short way of messages without properties (``broker.express``), while this session lasts."""
+        session = self.session
+        find: Callable[..., Callable[[bytes], bool] | None] | None = getattr(session, "way", None)
+        try:
+            way = find and find(number, exchange, routing_key)
+        except FAILURES:
+            way = None  # the long way meets it, too
+        if way is None:
+            return None
+
+        def guarded(body: bytes) -> bool:
+            if self.session is not session:
+                return False
+            try:
+                return way(body)
+            except FAILURES as error:
+                self.fail(error)
+                return True
+
+        return guarded
+
     def _learn(self, number: int, method: Any) -> None:
         validate(number, method)
         if len(self._valid) >= VALID_NAMES:

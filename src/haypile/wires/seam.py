@@ -135,6 +135,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 #: So many publishes go the long way before a short one is looked for.
 WAY_EVERY = 8
+#: Short ways that a channel keeps; beyond it they start anew.
+WAYS = 1024
 
 
 class Wire(Protocol):
@@ -144,6 +146,8 @@ class Wire(Protocol):
     def disconnect(self) -> None: ...
     def emitted(self, data: bytes) -> None: ...
     def send(self, number: int, method: Any, content: Any) -> None: ...
+    def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
+    def way(self, number: int, exchange: str, routing_key: str) -> Callable[[bytes], bool] | None: ...
 
 
 class BlockingWire(Wire, Protocol):
@@ -161,8 +165,6 @@ class BlockingWire(Wire, Protocol):
     def restless(self) -> bool: ...
     @property
     def congested(self) -> bool: ...
-    def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
-    def way(self, number: int, exchange: str, routing_key: str) -> Callable[[bytes], bool] | None: ...
     def turn(self) -> None: ...
     def catch_up(self) -> None: ...
     def before_sleep(self) -> None: ...
@@ -207,6 +209,15 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
             pika.connection.LOGGER.error("Attempted to send frame when closed")
             raise exceptions.ConnectionWrongStateError("Attempted to send a frame on closed connection.")
         wire.send(channel_number, method, content)
+
+    def channel(self, channel_number: int | None = None, on_open_callback: Callable[[Any], None] | None = None) -> Any:
+        """See pika."""
+        channel = super().channel(channel_number, on_open_callback)
+        if self.wire is not None and type(channel) is pika.channel.Channel:
+            channel.__class__ = WiredChannel
+            channel.wire = self.wire
+            channel.ways = {}
+        return channel
 
     def emit(self, data: bytes) -> None:
         """Bytes for a RabbitMQ."""
@@ -269,6 +280,48 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
     def heartbeat(self) -> None:
         """Answer a heartbeat: pika looks at the number of bytes that came."""
         self.bytes_received += 8
+
+
+class WiredChannel(pika.channel.Channel):  # type: ignore[misc]
+    """pika's Channel, publishing straight to the wire."""
+
+    wire: Wire
+    #: Short ways by exchange and routing key.
+    ways: dict[tuple[str, str], Callable[[bytes], bool]]
+    #: Messages that took the long way.
+    publishes = 0
+
+    def basic_publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: spec.BasicProperties | None = None,
+        mandatory: bool = False,
+    ) -> None:
+        """See pika."""
+        if body.__class__ is not bytes or self._state != _CHANNEL_OPEN or self.connection.connection_state != _OPEN:
+            super().basic_publish(exchange, routing_key, body, properties, mandatory)
+            return
+        plain = properties is None and not mandatory and exchange.__class__ is str and routing_key.__class__ is str
+        if plain:
+            way = self.ways.get((exchange, routing_key))
+            if way is not None:
+                if way(body):
+                    return
+                del self.ways[exchange, routing_key]
+        self.wire.publish(
+            self.channel_number,
+            _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
+            properties or spec.BasicProperties(),
+            body,
+        )
+        if plain:
+            _learn_way(self, self.channel_number, exchange, routing_key)
+
+
+# Its name stands in texts of pika's.
+WiredChannel.__name__ = "Channel"
 
 
 class Here(str):
@@ -550,11 +603,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         elif wire.inbox or wire.ending:
             self._flush_output()
         elif plain:
-            self.publishes += 1
-            if not self.publishes % WAY_EVERY:
-                way = wire.way(impl.channel_number, exchange, routing_key)
-                if way is not None:
-                    self.ways[exchange, routing_key] = way
+            _learn_way(self, impl.channel_number, exchange, routing_key)
 
     def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
         """Wait until what was just published is confirmed, as pika's ``basic_publish`` does."""
@@ -616,6 +665,17 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
 
 # Its name stands in texts of pika's.
 QuickChannel.__name__ = "BlockingChannel"
+
+
+def _learn_way(channel: WiredChannel | QuickChannel, number: int, exchange: str, routing_key: str) -> None:
+    """``channel`` (its number ``number``) published the long way: now and then the short one is looked for."""
+    channel.publishes += 1
+    if not channel.publishes % WAY_EVERY:
+        way = channel.wire.way(number, exchange, routing_key)
+        if way is not None:
+            if len(channel.ways) >= WAYS:
+                channel.ways.clear()
+            channel.ways[exchange, routing_key] = way
 
 
 def _never() -> bool:
