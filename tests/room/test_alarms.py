@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
 
 import haypile
-from tests.room.conftest import Mount
+from tests.room.conftest import PROGRAMS, Mount
 from tests.support import rabbitmq
 from tests.support.node import Node
+from tests.support.vhosts import Vhost
 
 #: Of a message: more of them than what haypile keeps back of a disk.
 SIZE = 200_000
@@ -170,6 +175,12 @@ def test_rabbitmq(node: Node, resource: str) -> None:
     assert seen == EXPECTED
 
 
+def fill(ballast: Path, left: int) -> None:
+    """Leave ``left`` bytes of the file system."""
+    with open(ballast, "wb") as file:
+        file.write(bytes(os.statvfs(ballast.parent).f_bavail * 4096 - left))
+
+
 @pytest.mark.parametrize("resource", ["memory", "disk"])
 def test_haypile(mount: Mount, resource: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, but for the reason: it begins with RabbitMQ's words, and says which limit and what to do."""
@@ -179,9 +190,7 @@ def test_haypile(mount: Mount, resource: str, monkeypatch: pytest.MonkeyPatch) -
     ballast = (state if resource == "memory" else journal) / "ballast"
 
     def alarm() -> None:
-        with open(ballast, "wb") as file:
-            free = os.statvfs(ballast.parent).f_bavail * 4096
-            file.write(bytes(free - (1 << 20 if resource == "memory" else 16_384)))
+        fill(ballast, 1 << 20 if resource == "memory" else 16_384)
 
     seen = observe(haypile, "posix:///alarms", alarm, ballast.unlink)
     reason = seen.pop("reason")
@@ -191,3 +200,79 @@ def test_haypile(mount: Mount, resource: str, monkeypatch: pytest.MonkeyPatch) -
     assert reason.startswith(f"low on {resource}: ")
     assert str(state if resource == "memory" else journal) in reason
     assert seen == EXPECTED
+
+
+# -- every loop ---------------------------------------------------------------------------------------------
+
+
+def told(vhost: Vhost, loop: str, alarm: Callable[[], None], relief: Callable[[], None]) -> list[str]:
+    """What a program on ``loop`` prints while an alarm comes and goes, and comes again."""
+    program = subprocess.Popen(
+        vhost.command(PROGRAMS / "loops_blocked.py", loop),
+        env=vhost.process_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lines: list[str] = []
+    try:
+        assert program.stdout is not None
+        for line in program.stdout:
+            lines.append(line.strip())
+            if line == "ready\n":
+                alarm()
+            elif line.startswith("blocked "):
+                if not any(one.startswith("unblocked") for one in lines):
+                    relief()
+            elif line == "closed ConnectionBlockedTimeout\n":
+                break
+        assert program.wait(30) == 0
+    finally:
+        program.kill()
+        program.communicate()
+        relief()
+    return lines
+
+
+TOLD = [
+    "ready",
+    "blocked low on memory True",
+    "unblocked Unblocked",
+    "closed ConnectionClosedByClient",
+    "ready",
+    "blocked low on memory True",
+    "closed ConnectionBlockedTimeout",
+]
+
+
+def test_an_asyncio_program_on_rabbitmq(node: Node) -> None:
+    """Both callbacks, and pika's own timeout."""
+    assert told(Vhost("amqp", node.url, {}), "asyncio", node.block, node.unblock) == TOLD
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "select",
+        "asyncio",
+        *(
+            pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
+            for name in ("tornado", "gevent")
+        ),
+    ],
+)
+def test_a_program_on_each_loop(
+    mount: Mount, transport: str, loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same here."""
+    state = mount(size="64m")
+    monkeypatch.setenv("HAYPILE_DIR", str(state))
+    monkeypatch.setenv("HAYPILE_JOURNAL_DIR", str(state / "journal"))
+    ballast = state / "ballast"
+    lines = told(
+        Vhost(transport, f"{transport}:///alarms", {}),
+        loop,
+        lambda: fill(ballast, 1 << 20),
+        lambda: ballast.unlink(missing_ok=True),
+    )
+    assert [re.sub(r"^(blocked low on memory): .* (True)$", r"\1 \2", line) for line in lines] == TOLD
