@@ -21,6 +21,8 @@ from typing import Any
 import haypile
 from haypile import targets
 from haypile.adapters.asyncio_connection import AsyncioConnection
+from haypile.broker import ruling
+from haypile.broker.policies import make_policy
 from haypile.broker.ports import VhostTarget
 from haypile.hay import journal as journals
 from haypile.hay.store import Hay
@@ -252,6 +254,33 @@ async def delete(client: Client) -> None:
     await client.close()
 
 
+async def cancel(client: Client) -> None:
+    """Cancelling the last consumer of a long auto-delete queue."""
+    client.fill("long", auto_delete=True)
+    channel = await client.open()
+    await client.call(channel.basic_qos, prefetch_count=1)
+    reply = await client.call(channel.basic_consume, "long", lambda *_: None)
+    await client.begin()
+    await client.call(channel.basic_cancel, reply.method.consumer_tag)
+    await client.call(channel.queue_declare, "long")  # a new one
+    assert not await client.count(channel, "long")
+    await client.close()
+
+
+async def policy(client: Client) -> None:
+    """A limit comes by a policy to a queue that is much longer."""
+    client.fill("long")
+    channel = await client.open()
+    await client.call(channel.basic_qos, prefetch_count=1)
+    await client.call(channel.basic_consume, "long", lambda *_: None)
+    await client.begin()
+    session = client.connection.wire.session
+    ruling.set_policy(session, make_policy("short", "^long$", {"max-length": 10}))
+    while await client.count(channel, "long") > 10:
+        await asyncio.sleep(0)
+    await client.close()
+
+
 async def delete_durable(client: Client) -> None:
     """Deleting a long queue of persistent messages."""
     client.fill("long", PERSISTENT, durable=True)
@@ -298,9 +327,10 @@ async def dead_peer(client: Client) -> None:
     await client.close()
 
 
-async def unacked(client: Client, settle: Callable[[Any, int], None], left: int) -> None:
-    """Many messages in hand, settled at once."""
-    client.fill("long")
+async def unacked(client: Client, settle: Callable[[Any, int], None], left: int, where: str = "long") -> None:
+    """Many messages in hand, settled at once; ``left`` are in queue ``where`` then."""
+    if where == "long":
+        client.fill("long")
     channel = await client.open()
     tags: asyncio.Queue[int] = asyncio.Queue()
     await client.call(channel.basic_consume, "long", lambda c, method, p, b: tags.put_nowait(method.delivery_tag))
@@ -312,9 +342,9 @@ async def unacked(client: Client, settle: Callable[[Any, int], None], left: int)
     await client.begin()
     settle(channel, tag)
     deadline = time.monotonic() + 30
-    while await client.count(other, "long") < left and time.monotonic() < deadline:
+    while await client.count(other, where) < left and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    assert await client.count(other, "long") == left
+    assert await client.count(other, where) == left
     await client.close()
 
 
@@ -326,6 +356,19 @@ async def ack_all(client: Client) -> None:
 async def nack_all(client: Client) -> None:
     """Requeueing very many at once."""
     await unacked(client, lambda channel, tag: channel.basic_nack(tag, multiple=True), client.many)
+
+
+async def reject_all(client: Client) -> None:
+    """Dead-lettering very many at once."""
+    with haypile.BlockingConnection(haypile.URLParameters(client.url)) as connection:
+        connection.channel().queue_declare("dead")
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.fill("long", arguments=arguments)
+
+    def settle(channel: Any, tag: int) -> None:
+        channel.basic_nack(tag, multiple=True, requeue=False)
+
+    await unacked(client, settle, client.many, "dead")
 
 
 async def close_channel(client: Client) -> None:
@@ -370,7 +413,7 @@ async def large(client: Client, size: int = 1 << 20) -> None:
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
-        quiet, write_lock, slow_disk, full_lane, purge, delete, delete_durable, exclusive, expiry, dead_peer,
-        ack_all, nack_all, close_channel, delivering, large,
+        quiet, write_lock, slow_disk, full_lane, purge, delete, delete_durable, exclusive, cancel, policy, expiry,
+        dead_peer, ack_all, nack_all, reject_all, close_channel, delivering, large,
     )
 }  # fmt: skip

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import haypile
+from haypile.broker import ruling
+from haypile.broker.policies import make_policy
 from tests.stalls.meter import Stalls
 from tests.stalls.scenarios import FORK, Client
 from tests.support.vhosts import Vhost
@@ -139,3 +141,135 @@ def test_what_follows_waits(url: str) -> None:
 
     run(url, script)
     assert contents(url) == []
+
+
+def last_consumer(client: Client, channel: Any) -> Any:
+    """Begins to consume what it never acknowledges."""
+    return client.call(channel.basic_consume, "auto", lambda *_: None)
+
+
+@pytest.mark.parametrize("ending", ["cancel", "channel", "connection"])
+def test_a_long_auto_delete_queue_goes_with_its_last_consumer(url: str, ending: str) -> None:
+    """Whole: one declared by that name afterwards is new. What it held in hand does not come back."""
+
+    async def script(client: Client) -> None:
+        channel = await client.open()
+        other = await client.channel()
+        await client.call(channel.queue_declare, "auto", auto_delete=True)
+        for number in range(MANY):
+            other.basic_publish("", "auto", b"%d" % number)
+        await client.call(channel.basic_qos, prefetch_count=1)
+        reply = await last_consumer(client, channel)
+        if ending == "cancel":
+            await client.call(channel.basic_cancel, reply.method.consumer_tag)
+        elif ending == "channel":
+            closed = client.loop.create_future()
+            channel.add_on_close_callback(lambda channel, reason: closed.set_result(reason))
+            channel.close()
+            await closed
+        else:
+            await client.close()
+            return
+        declared = await client.call(other.queue_declare, "auto", auto_delete=True)
+        assert declared.method.message_count == 0
+        await client.close()
+
+    run(url, script)
+    with haypile.BlockingConnection(haypile.URLParameters(url)) as connection:
+        declared = connection.channel().queue_declare("auto", auto_delete=True)
+        assert declared.method.message_count == 0
+
+
+def test_a_consumer_that_comes_meanwhile_is_told(url: str) -> None:
+    """While the queue is emptied piece by piece, somebody else subscribes: cancelled, as by a deletion."""
+
+    async def script(client: Client) -> None:
+        channel = await client.open()
+        await client.call(channel.queue_declare, "auto", auto_delete=True)
+        for number in range(MANY):
+            channel.basic_publish("", "auto", b"%d" % number)
+        await client.call(channel.basic_qos, prefetch_count=1)
+        reply = await last_consumer(client, channel)
+        other = Client(client.url, client.stalls, 0)
+        late = await other.open()
+        cancelled = client.loop.create_future()
+        late.add_on_cancel_callback(lambda frame: cancelled.set_result(frame.method))
+        await other.call(late.basic_qos, prefetch_count=1)
+        gone = client.loop.create_future()
+        channel.basic_cancel(reply.method.consumer_tag, callback=gone.set_result)
+        assert not gone.done()
+        await last_consumer(other, late)
+        await asyncio.wait_for(cancelled, 20)
+        await asyncio.wait_for(gone, 20)
+        declared = await client.call(channel.queue_declare, "auto", auto_delete=True)
+        assert declared.method.message_count == 0
+        await other.close()
+        await client.close()
+
+    run(url, script)
+
+
+@pytest.mark.parametrize("how", ["ack", "nack", "reject"])
+@pytest.mark.parametrize("last", [MANY, MANY - 300, 700])
+def test_settled_up_to_a_tag(url: str, how: str, last: int) -> None:
+    """All that the call names, and nothing else; what is asked behind it waits for its end."""
+    with haypile.BlockingConnection(haypile.URLParameters(url)) as connection:
+        connection.channel().queue_declare("dead")
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        connection.channel().queue_declare("long", arguments=arguments)
+        channel = connection.channel()
+        for number in range(MANY):
+            channel.basic_publish("", "long", b"%d" % number)
+
+    async def script(client: Client) -> None:
+        channel = await take_all(client)
+        other = await client.channel()
+        if how == "ack":
+            channel.basic_ack(last, multiple=True)
+        else:
+            channel.basic_nack(last, multiple=True, requeue=how == "nack")
+        assert await client.count(other, "long") == (last if how == "nack" else 0)
+        assert await client.count(other, "dead") == (last if how == "reject" else 0)
+        await client.close()
+
+    run(url, script)
+    back = 0 if how == "nack" else last
+    assert contents(url) == [(b"%d" % number, True) for number in range(back, MANY)]
+
+
+@pytest.mark.parametrize("how", ["basic_ack", "basic_nack"])
+def test_a_tag_that_is_unknown(url: str, how: str) -> None:
+    """Settles nothing, and ends the channel."""
+    fill(url)
+
+    async def script(client: Client) -> None:
+        channel = await take_all(client)
+        closed = client.loop.create_future()
+        channel.add_on_close_callback(lambda channel, reason: closed.set_result(reason))
+        getattr(channel, how)(MANY + 1, multiple=True)
+        reason = await closed
+        assert (reason.reply_code, reason.reply_text) == (406, f"PRECONDITION_FAILED - unknown delivery tag {MANY + 1}")
+        await client.close()
+
+    run(url, script)
+    assert contents(url) == ALL_BACK
+
+
+def test_shortened_by_a_policy(url: str) -> None:
+    """To its new length, from the head; what is published behind it is the newest."""
+    fill(url)
+
+    async def script(client: Client) -> None:
+        channel = await client.open()
+        session = client.connection.wire.session
+        await client.call(channel.basic_qos, prefetch_count=1)
+        await client.call(channel.basic_consume, "long", lambda *_: None)
+        ruling.set_policy(session, make_policy("short", "^long$", {"max-length": 10}))
+        assert session.pressure.waiting
+        channel.basic_publish("", "long", b"new")
+        assert await client.count(channel, "long") == 10
+        await client.close()
+
+    run(url, script)
+    kept = [(b"%d" % number, False) for number in range(MANY - 9, MANY)]
+    assert [one for one in contents(url) if one[0] != b"0"] == [*kept, (b"new", False)]

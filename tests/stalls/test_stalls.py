@@ -13,8 +13,11 @@ from tests.support.vhosts import Vhost
 MANY = 4000
 
 
+UNACKED = ["dead-peer", "ack-all", "nack-all", "reject-all", "close-channel"]
+
+
 @pytest.mark.parametrize("transport", ["posix", "sysv"])
-@pytest.mark.parametrize("name", ["purge", "delete", "exclusive", "expiry", "dead-peer", "nack-all", "close-channel"])
+@pytest.mark.parametrize("name", ["purge", "delete", "exclusive", "cancel", "policy", "expiry", *UNACKED])
 def test_long_work_is_sliced(make_vhost: Callable[[str], Vhost], transport: str, name: str) -> None:
     """No callback does more than a part of it."""
     stalls = measure(name, make_vhost(transport).url, MANY)

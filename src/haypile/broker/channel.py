@@ -9,6 +9,7 @@ Invariant: an unacked message is also held outside this process (landing slot or
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
@@ -145,29 +146,37 @@ class Channel:
 
     # -- settling ---------------------------------------------------------------------------
 
-    def collect(self, delivery_tag: int, multiple: bool) -> list[tuple[int, Unacked]]:
-        """Take the messages that a settlement names out of ``unacked``.
+    def collect(self, delivery_tag: int) -> list[tuple[int, Unacked]]:
+        """Take the message that a settlement names out of ``unacked``.
 
-        Raises PreconditionFailed (406, channel) for a tag that is not there. With ``multiple``,
-        tag 0 means all, and RabbitMQ refuses a tag beyond which nothing was delivered.
+        Raises PreconditionFailed (406, channel) for a tag that is not there.
         """
-        unacked = self.unacked
-        if not multiple:
-            one = unacked.pop(delivery_tag, None)
-            if one is None:
-                raise PreconditionFailed(texts.unknown_delivery_tag(delivery_tag))
-            self.uncount(one)
-            return [(delivery_tag, one)]
+        one = self.unacked.pop(delivery_tag, None)
+        if one is None:
+            raise PreconditionFailed(texts.unknown_delivery_tag(delivery_tag))
+        self.uncount(one)
+        return [(delivery_tag, one)]
+
+    def last_of(self, delivery_tag: int) -> int:
+        """The last tag that a settlement up to ``delivery_tag`` names; 0 if it names none.
+
+        Tag 0 means all. Raises PreconditionFailed (406, channel): RabbitMQ refuses a tag beyond which nothing
+        was delivered.
+        """
         if delivery_tag == 0:
-            found = list(unacked.items())
-        else:
-            found = []
-            for tag, one in unacked.items():
-                if tag > delivery_tag:
-                    break
-                found.append((tag, one))
-            if not found or found[-1][0] != delivery_tag:
-                raise PreconditionFailed(texts.unknown_delivery_tag(delivery_tag))
+            return next(reversed(self.unacked), 0)
+        if delivery_tag not in self.unacked:
+            raise PreconditionFailed(texts.unknown_delivery_tag(delivery_tag))
+        return delivery_tag
+
+    def collect_to(self, last: int, most: int | None = None) -> list[tuple[int, Unacked]]:
+        """Take the messages up to tag ``last`` out of ``unacked``; the first ``most`` of them."""
+        unacked = self.unacked
+        found = []
+        for tag, one in itertools.islice(unacked.items(), most):
+            if tag > last:
+                break
+            found.append((tag, one))
         for tag, one in found:
             del unacked[tag]
             self.uncount(one)

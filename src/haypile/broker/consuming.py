@@ -100,7 +100,7 @@ def stop(session: Session, channel: Channel, consumer: Consumer) -> None:
         session.holdings.make_way(handle)
     with session.holdings.write() as moving:
         context = session.context(moving)
-        rows.remove_consumer(context, handle.queue, (session.id, channel.number, consumer.tag))
+        rows.remove_consumer(context, handle.queue, consumer.key, doomed=handle.doomed)
         settle_lane(moving, context, handle)
     session.due.used(handle)
     session.notify(context)

@@ -12,6 +12,7 @@ expire at the head of the queue only; the limit is checked against the queue as 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from haypile.broker import aside, deadletter, message
@@ -146,11 +147,17 @@ class Arrivals:
             rules.max_length_bytes is not None and size + weight > rules.max_length_bytes
         )
 
-    def trim(self, handle: QueueHandle) -> None:
-        """Drop from the head what is too much."""
+    def trim(self, handle: QueueHandle, most: int | None = None) -> bool:
+        """Drop from the head what is too much, or ``most`` messages of it; whether that was all."""
         if handle.rules.overflow == "drop-head":
-            while self.overflows(handle, 0, 0) and self.drop_head(handle, deadletter.MAXLEN):
-                pass
+            for dropped in itertools.count():
+                if not self.overflows(handle, 0, 0):
+                    break
+                if dropped == most:
+                    return False
+                if not self.drop_head(handle, deadletter.MAXLEN):
+                    break
+        return True
 
     # -- dying ------------------------------------------------------------------------------
 

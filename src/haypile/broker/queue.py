@@ -43,6 +43,7 @@ class QueueHandle(Elsewhere):
         "base",
         "counts",
         "counts_deliveries",
+        "doomed",
         "durable",
         "foreign",
         "generation",
@@ -77,6 +78,8 @@ class QueueHandle(Elsewhere):
         #: Consumers of this very session: waiting for them would be waiting for ourselves.
         self.own_consumers = 0
         self.in_vain = 0
+        #: An auto-delete queue that is emptied piece by piece goes with our consumer, whoever comes meanwhile.
+        self.doomed = False
         #: The queue outlives a reboot, and with it its persistent messages.
         self.durable = queue.durable
         #: The messages are in a kernel queue of somebody else's (``foreign.ForeignHandle``).

@@ -20,6 +20,7 @@ from haypile.broker.declare.context import Context
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.entities import Queue
 from haypile.broker.errors import NotAllowed
+from haypile.broker.pressure import Unfinished
 from haypile.hay.sessions import dead_sessions
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
     from haypile.broker.vhost import Vhost
+
+#: Messages dropped from a queue that is too long before the loop has its turn, where it has other work.
+TRIMMED = 64
 
 
 def check_connections(vhost: Vhost, user: str) -> None:
@@ -65,7 +69,7 @@ def unruly(handle: QueueHandle) -> bool:
 
 
 def adapt(session: Session, handle: QueueHandle) -> None:
-    """Give the queue what its rules want now."""
+    """Give the queue what its rules want now; a very long one is made shorter piece by piece."""
     queue = handle.queue
     session.holdings.make_way(handle)
     with session.holdings.write() as moving:
@@ -73,10 +77,11 @@ def adapt(session: Session, handle: QueueHandle) -> None:
         if queue.deleted or handle.foreign:
             return
         arrivals = Arrivals(session, moving.txn)
+        short = True
         if not handle.plain:
             if queue.lane is not None:
                 consuming.retire_lane(moving, context, handle)
-            arrivals.trim(handle)
+            short = arrivals.trim(handle, TRIMMED if session.sliced else None)
         elif queue.lane is None and queue.consumers:
             consuming.make_lane(moving, context, handle)
         session.due.born(moving.txn, handle)
@@ -84,6 +89,21 @@ def adapt(session: Session, handle: QueueHandle) -> None:
     session.wake_all(arrivals)
     # They may sleep on a lane that is gone.
     session.ring({key[0] for key in queue.consumers})
+    if not short:
+        session.pressure.go_on(functools.partial(shorten, session, handle))
+
+
+def shorten(session: Session, handle: QueueHandle) -> None:
+    """Drop more of what is too much by the queue's rules. Raises ``Unfinished`` while there is more."""
+    if session.closed:
+        return
+    with session.holdings.write() as moving:
+        session.vhost.topology.sync(moving.txn)
+        arrivals = Arrivals(session, moving.txn)
+        short = handle.queue.deleted or arrivals.trim(handle, TRIMMED)
+    session.wake_all(arrivals)
+    if not short:
+        raise Unfinished(functools.partial(shorten, session, handle))
 
 
 # -- setting ----------------------------------------------------------------------------------

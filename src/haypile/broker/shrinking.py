@@ -10,13 +10,14 @@ leaves it so, and has had no answer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from haypile.broker import lifecycle, settle
 from haypile.broker.pressure import Unfinished
 
 if TYPE_CHECKING:
+    from haypile.broker.consumer import Consumer
     from haypile.broker.entities import Queue
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
@@ -50,8 +51,34 @@ def shorten(session: Session, txn: WriteTxn, queue: Queue) -> bool:
     return False
 
 
+def part_from(session: Session, consumers: Iterable[Consumer]) -> None:
+    """Before ``consumers`` end: auto-delete queues that go with them are made short.
+
+    Raises ``Unfinished`` while one of them is long. Once begun, the queue is sure to go: who comes to it meanwhile
+    is told so, as when somebody deletes it.
+    """
+    if not session.sliced:
+        return
+    session.vhost.topology.sync()
+    leaving = list(consumers)
+    keys = {consumer.key for consumer in leaving}
+    for consumer in leaving:
+        handle, queue = consumer.source.handle, consumer.source.queue
+        if queue.deleted or not queue.auto_delete or not (handle.doomed or queue.consumers.keys() <= keys):
+            continue
+        if session.vhost.hay.count_now(queue.id) > SLICE:
+            handle.doomed = True
+            consumer.source.remove(consumer)  # it is given nothing more
+            with session.holdings.write() as moving:
+                session.vhost.topology.sync(moving.txn)
+                if not queue.deleted:
+                    moving.txn.purge(queue.id, SLICE)
+            raise Unfinished
+
+
 def give_back(session: Session) -> None:
     """Before the session ends: what it holds is made little. Raises ``Unfinished`` while it is much."""
+    part_from(session, [one for channel in session.channels.values() for one in channel.consumers.values()])
     if sum(len(channel.unacked) for channel in session.channels.values()) > settle.SLICE:
         for channel in session.channels.values():
             lifecycle.release(session, channel)

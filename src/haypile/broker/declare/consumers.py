@@ -63,15 +63,15 @@ def add_consumer(
     return row
 
 
-def remove_consumer(ctx: Context, queue: Queue, key: ConsumerKey) -> bool:
+def remove_consumer(ctx: Context, queue: Queue, key: ConsumerKey, *, doomed: bool = False) -> bool:
     """Take a consumer out; False when it was not there.
 
-    An auto-delete queue goes with its last consumer: it is in ``ctx.deleted`` then.
+    An auto-delete queue goes with its last consumer (``doomed``: with this one): it is in ``ctx.deleted`` then.
     """
     if queue.deleted or key not in queue.consumers:
         return False
     ctx.put(rows.consumer_key(queue.id, *key), None)
-    if not queue.consumers and queue.auto_delete:
+    if queue.auto_delete and (doomed or not queue.consumers):
         delete_queue(ctx, queue)
         return True
     if queue.active == key:

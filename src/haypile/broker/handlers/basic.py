@@ -6,17 +6,19 @@ Must not know: lanes, the store.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, cast
 
 from pika import spec
 
-from haypile.broker import consuming, firehose, settle, source, texts
+from haypile.broker import consuming, firehose, settle, shrinking, source, texts
 from haypile.broker.channel import Channel, Mode, Unacked
 from haypile.broker.declare import queue as queues
 from haypile.broker.declare.context import Context
 from haypile.broker.errors import NotAllowed, NotImplementedByBroker
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import handles
+from haypile.broker.pressure import Unfinished
 from haypile.broker.source import Source, Taken
 from haypile.hay.counters import ACKED, DELIVERED, MOST, REDELIVERED
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
 
+#: Messages acknowledged before the loop has its turn, where it has other work.
+ACKED_AT_ONCE = 500
 #: Looking a queue up reads nothing from the store.
 NO_TXN = cast("WriteTxn", None)
 
@@ -73,6 +77,7 @@ def basic_cancel(session: Session, channel: Channel, method: spec.Basic.Cancel) 
     """Stop a consumer; an unknown tag is no error."""
     consumer = channel.consumers.get(method.consumer_tag)
     if consumer is not None:
+        shrinking.part_from(session, [consumer])
         consuming.stop(session, channel, consumer)
         if consumer.source.queue.name == channel.reply_queue:
             channel.reply_queue = ""
@@ -119,19 +124,25 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
 @handles(spec.Basic.Ack)
 def basic_ack(session: Session, channel: Channel, method: spec.Basic.Ack) -> None:
     """Settle one message, or all up to a tag."""
-    finish(session, channel, "ack", channel.collect(method.delivery_tag, method.multiple), False)
+    if method.multiple:
+        finish_to(session, channel, "ack", channel.last_of(method.delivery_tag), False)
+    else:
+        finish(session, channel, "ack", channel.collect(method.delivery_tag), False)
 
 
 @handles(spec.Basic.Nack)
 def basic_nack(session: Session, channel: Channel, method: spec.Basic.Nack) -> None:
     """Reject one message, or all up to a tag."""
-    finish(session, channel, "reject", channel.collect(method.delivery_tag, method.multiple), method.requeue)
+    if method.multiple:
+        finish_to(session, channel, "reject", channel.last_of(method.delivery_tag), method.requeue)
+    else:
+        finish(session, channel, "reject", channel.collect(method.delivery_tag), method.requeue)
 
 
 @handles(spec.Basic.Reject)
 def basic_reject(session: Session, channel: Channel, method: spec.Basic.Reject) -> None:
     """Reject one message."""
-    finish(session, channel, "reject", channel.collect(method.delivery_tag, False), method.requeue)
+    finish(session, channel, "reject", channel.collect(method.delivery_tag), method.requeue)
 
 
 @handles(spec.Basic.Recover)
@@ -151,7 +162,7 @@ def recover(session: Session, channel: Channel, requeue: bool) -> None:
     """RabbitMQ requeues, and redelivers to whoever comes first."""
     if not requeue:
         raise NotImplementedByBroker(texts.RECOVER_WITHOUT_REQUEUE)
-    items = channel.collect(0, True)
+    items = channel.collect_to(channel.last_of(0))
     settle.requeue(session, [one for _, one in items])
 
 
@@ -163,6 +174,19 @@ def finish(
         channel.tx_settled.append((kind, items, requeue))
     else:
         carry_out(session, kind, [one for _, one in items], requeue)
+
+
+def finish_to(session: Session, channel: Channel, kind: str, last: int, requeue: bool) -> None:
+    """Settle all messages up to tag ``last``; very many of them piece by piece, where the loop has other work.
+
+    Raises ``Unfinished`` while there are more. What is delivered meanwhile has later tags.
+    """
+    most = None
+    if session.sliced and channel.mode is not Mode.TX:
+        most = ACKED_AT_ONCE if kind == "ack" else settle.SLICE
+    finish(session, channel, kind, channel.collect_to(last, most), requeue)
+    if most is not None and next(iter(channel.unacked), last + 1) <= last:
+        raise Unfinished(functools.partial(finish_to, session, channel, kind, last, requeue))
 
 
 def carry_out(session: Session, kind: str, messages: list[Unacked], requeue: bool) -> None:

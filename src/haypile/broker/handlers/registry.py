@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pika import spec
 from pika.spec import BasicProperties
 
-from haypile.broker import lifecycle, texts
+from haypile.broker import lifecycle, shrinking, texts
 from haypile.broker.channel import Channel
 from haypile.broker.errors import ChannelError, CommandInvalid, NotImplementedByBroker
 
@@ -112,6 +112,7 @@ def channel_open(session: Session, channel: Channel, method: spec.Channel.Open) 
 @handles(spec.Channel.Close)
 def channel_close(session: Session, channel: Channel, method: spec.Channel.Close) -> spec.Channel.CloseOk:
     """The client ends the channel: what it holds goes back to the queues."""
+    shrinking.part_from(session, channel.consumers.values())
     lifecycle.release(session, channel)
     del session.channels[channel.number]
     return spec.Channel.CloseOk()
