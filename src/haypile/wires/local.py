@@ -132,7 +132,7 @@ class LocalWire:
         name = method.exchange, method.routing_key
         try:
             if name not in self._valid:
-                self._learn(number, method)
+                learn(self._valid, number, method)
             if properties.__class__ is not _BasicProperties:
                 properties.encode()
             if self.session is not None:
@@ -166,12 +166,6 @@ class LocalWire:
                 return True
 
         return guarded
-
-    def _learn(self, number: int, method: Any) -> None:
-        validate(number, method)
-        if len(self._valid) >= VALID_NAMES:
-            self._valid.clear()
-        self._valid.add((method.exchange, method.routing_key))
 
     def end(self, error: Exception | None) -> None:
         """The connection cannot be had, or ends; None: pika knows why."""
@@ -340,6 +334,14 @@ def give_up(wire: LocalWire, error: Exception) -> None:
     LOGGER.error("a callback raised %r: its connection is given up", error, exc_info=True)
     if not wire.down:
         wire.end(exceptions.StreamLostError(f"Stream connection lost: {error!r}"))
+
+
+def learn(valid: set[tuple[str, str]], number: int, method: Any) -> None:
+    """Validate a publish, and remember the names in it."""
+    validate(number, method)
+    if len(valid) >= VALID_NAMES:
+        valid.clear()
+    valid.add((method.exchange, method.routing_key))
 
 
 def validate(number: int, method: Any) -> None:
