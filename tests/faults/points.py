@@ -21,6 +21,7 @@ from typing import Any
 
 import haypile.fronts.blocking  # noqa: F401 - everything that is wrapped is loaded now
 from haypile.broker import consuming, queue, recovery, settle, source
+from haypile.broker.batch import Batch
 from haypile.broker.due import Due
 from haypile.broker.holdings import Holdings, Moving
 from haypile.broker.publisher import Publisher
@@ -39,6 +40,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "offer": (queue.QueueHandle, "offer"),
     "rescue": (Session, "rescue"),
     "store": (Publisher, "store"),
+    "store batch": (Batch, "_store"),
     "wake": (Session, "wake"),
     "joins": (consuming, "start"),
     "makes lane": (consuming, "make_lane"),

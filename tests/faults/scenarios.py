@@ -159,6 +159,51 @@ def publish_to_consumer(stage: Stage) -> None:
     program.close()
 
 
+class Waiting(haypile.SelectConnection):
+    """A loop that waits for the disk itself: points in another thread would come in no order."""
+
+    threads = False
+
+
+def publish_many(stage: Stage) -> None:
+    """Confirms are awaited together: messages are stored together, between others, and when the connection ends."""
+    program = Program(stage, "v1")
+    names: list[tuple[str, str]] = []
+    confirmed = 0
+    kinds = (("lasting", 2), ("lasting", 2), ("lasting", 2), ("plain", 1), ("lasting", 2), ("lasting", 2))
+
+    def send(channel: Any) -> None:
+        for queue, mode in kinds:
+            name = f"v1.{len(names) + 1}"
+            names.append((name, queue))
+            program.pen.write("S", name)
+            properties = BasicProperties(delivery_mode=mode)
+            channel.basic_publish("", queue, f"{name} {queue} ".encode() + b"x", properties)
+
+    def opened(channel: Any) -> None:
+        channel.confirm_delivery(lambda frame: on_confirm(channel, frame.method), callback=lambda _: send(channel))
+
+    def on_confirm(channel: Any, method: Any) -> None:
+        nonlocal confirmed
+        for name, queue in names[confirmed : method.delivery_tag]:
+            program.pen.write("C", name, queue)
+        confirmed = method.delivery_tag
+        if confirmed == len(kinds):
+            send(channel)
+        elif confirmed == 2 * len(kinds):
+            # Not confirmed before the end.
+            send(channel)
+            connection.close()
+
+    connection = Waiting(
+        URLParameters(stage.url),
+        on_open_callback=lambda connection: connection.channel(on_open_callback=opened),
+        on_close_callback=lambda connection, _: connection.ioloop.stop(),
+    )
+    connection.ioloop.start()
+    program.close()
+
+
 def publish_into_retired_lane(stage: Stage) -> None:
     """The last consumer leaves between a publisher's look at the lane and its look again."""
     program, leaver = Program(stage, "v1"), Program(stage, "v2")
@@ -345,6 +390,7 @@ SCENARIOS = {
     "open and close": Scenario(empty, open_close),
     "publish": Scenario(declared, publish),
     "publish to a consumer": Scenario(consumed, publish_to_consumer),
+    "publish many": Scenario(consumed, publish_many),
     "publish into a retired lane": Scenario(declared, publish_into_retired_lane),
     "consume": Scenario(declared, consume, holdings.RESERVE + 8),
     "get": Scenario(busy, get, holdings.RESERVE + 4),

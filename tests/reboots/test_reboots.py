@@ -242,6 +242,54 @@ def test_a_confirm_comes_after_the_sync_that_covers_it(machine: Machine, monkeyp
     channel.connection.close()
 
 
+@pytest.mark.parametrize("threads", [False, True], ids=["the loop waits", "a thread waits"])
+def test_confirms_awaited_together_come_after_the_sync_that_covers_them(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
+    """Many publishes in one transaction, several of these in one sync: what is confirmed was synced before."""
+    first = machine.connect()
+    first.queue_declare("lasting", durable=True)
+    first.basic_publish("", "lasting", b"-0", LASTING)
+    (place,) = [found.parent for found in machine.disk.rglob("log")]
+    aside, count, outstanding = machine.disk / "synced", 400, 100
+    real, synced, counts = os.fdatasync, set[int](), {"sent": 0, "confirmed": 0}
+
+    def sync(fd: int) -> None:
+        nonlocal synced
+        real(fd)
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(place, aside)
+        synced = numbers_on_disk(aside)
+
+    def fill(channel: Any) -> None:
+        while counts["sent"] < min(count, counts["confirmed"] + outstanding):
+            counts["sent"] += 1
+            channel.basic_publish("", "lasting", b"-%d" % counts["sent"], LASTING)
+
+    def on_confirm(channel: Any, method: Any) -> None:
+        assert set(range(1, method.delivery_tag + 1)) <= synced
+        counts["confirmed"] = method.delivery_tag
+        fill(channel)
+        if counts["confirmed"] == count:
+            channel.connection.close()
+
+    def opened(channel: Any) -> None:
+        channel.confirm_delivery(lambda frame: on_confirm(channel, frame.method), callback=lambda _: fill(channel))
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    monkeypatch.setattr(haypile.SelectConnection, "threads", threads)
+    connection = haypile.SelectConnection(
+        URLParameters(f"{machine.transport}:///reboot"),
+        on_open_callback=lambda connection: connection.channel(on_open_callback=opened),
+        on_close_callback=lambda connection, _: connection.ioloop.stop(),
+    )
+    connection.ioloop.start()
+    connection.ioloop.close()
+    assert counts == {"sent": count, "confirmed": count}
+    monkeypatch.undo()
+    first.connection.close()
+
+
 @pytest.mark.parametrize("point", ["flush: read", "the sync itself", "flush: on disk", "flush: told"])
 def test_no_confirm_of_what_a_reboot_would_lose(machine: Machine, point: str) -> None:
     """Killed around the sync: before it no confirm has been sent, after it the message is back."""

@@ -57,6 +57,7 @@ def _by_lane(session: Session, channel: Channel, handle: QueueHandle, prefix: by
     publisher, pressure = session.publisher, session.pressure
     gate, generation = handle.base, handle.base + GENERATION
     version, clock, patience = publisher.topology.version, publisher.clock, publisher.patience
+    batch = session.batch.items
     pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
 
     def way(body: bytes) -> bool:
@@ -65,6 +66,7 @@ def _by_lane(session: Session, channel: Channel, handle: QueueHandle, prefix: by
             words[gate]
             or words[VERSION] != version
             or pressure.waiting
+            or batch
             or channel.mode is not _PLAIN
             or channel.closing
         ):

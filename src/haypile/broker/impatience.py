@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pika import spec
 
-from haypile.broker.pressure import Unfinished
+from haypile.broker.pressure import Rest, Unfinished
 from haypile.hay import haste
 from haypile.hay.errors import Busy
 
@@ -39,7 +39,7 @@ def carefully(carry_out: Entry) -> Entry:
         if not self.sliced:
             return bool(carry_out(self, channel, method, properties, body))
         hay, kind = self.vhost.hay, method.__class__
-        if kind in LIGHT:
+        if kind in LIGHT or (kind is Rest and method.light):
             try:
                 with haste.hasty(hay):
                     return bool(carry_out(self, channel, method, properties, body))

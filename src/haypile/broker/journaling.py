@@ -27,7 +27,9 @@ from haypile.hay.gates import DUE, FLUSHED, PENDING
 from haypile.hay.pending import MESSAGE_ROW, is_safe
 
 if TYPE_CHECKING:
+    from haypile.broker.batch import Published
     from haypile.broker.channel import Channel
+    from haypile.broker.enqueue import Arrivals
     from haypile.broker.ports import Offload
     from haypile.broker.session import Session
     from haypile.hay.journal import Journal
@@ -120,6 +122,27 @@ class Journaling:
         self.publishes = True
         if self.awaits and self.journal is not None and mark > self.words[FLUSHED]:
             self.last = (mark, tuple(tails), consumers)
+
+    def stored(
+        self, mark: int, messages: Sequence[Published], outcomes: Sequence[tuple[bool, int]], arrivals: Arrivals
+    ) -> None:
+        """The same for ``messages`` in one transaction, whose confirms follow those before them.
+
+        ``outcomes``: of each, whether it was accepted, and how much of ``arrivals.journaled`` it ends.
+        """
+        if self.session.closed:
+            self.mark = mark or self.mark
+            return
+        if mark:
+            self.publishes = True
+            self.note(mark)
+        begin, journaled = 0, arrivals.journaled
+        for one, (accepted, end) in zip(messages, outcomes, strict=True):
+            tails = tuple(journaled[begin:end])
+            self.waiting.append(Waiting(one.channel, one.tag, accepted, mark if tails else 0, tails))
+            begin = end
+        self.hopeful = any(handle.has_consumers() for handle in arrivals.touched.values())
+        self.session.outbox.soon()
 
     def release(self, sessions: set[int]) -> None:
         """A transaction of ours made messages safe that ``sessions`` wait for."""
@@ -295,6 +318,7 @@ class Journaling:
 
     def finish(self, then: Callable[[], None]) -> bool:
         """Whether there is something to flush before the session may end: ``then`` is called after that."""
+        self.session.batch.store()
         if self.offload is None or self.journal is None or self.finished or self.mark <= self.words[FLUSHED]:
             return False
         self.finished = True

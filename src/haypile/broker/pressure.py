@@ -81,9 +81,11 @@ class Unfinished(Congested):
 class Rest:
     """What is left of a method: stands where it stood."""
 
-    def __init__(self, again: Callable[[], Any], after: Callable[[Any], None] | None) -> None:
+    def __init__(self, again: Callable[[], Any], after: Callable[[Any], None] | None, *, light: bool = False) -> None:
+        """``light``: it changes nothing when it raises ``Busy``."""
         self.again = again
         self.after = after
+        self.light = light
 
     def go_on(self) -> None:
         """Carry it out. Raises ``Congested`` when it has to wait again."""
@@ -93,6 +95,10 @@ class Rest:
             raise error.then(self.after) from None
         if self.after is not None:
             self.after(accepted)
+
+
+#: What sees to the session's batch itself.
+_AFTER_BATCH = frozenset((spec.Basic.Publish, Rest))
 
 
 class Pressure:
@@ -203,7 +209,13 @@ class Pressure:
         """Carry out what waits, as far as there is room."""
         session = self.session
         before = len(self.waiting)
+        batch = session.batch
         while self.waiting:
+            if batch.items and self.waiting[0][1].__class__ not in _AFTER_BATCH:
+                # What was published before.
+                batch.store()
+                if batch.held:
+                    break
             item = self.waiting.popleft()
             self.unfinished = False
             if not session.carry_out(*item) or self.unfinished:

@@ -11,15 +11,14 @@ sleeps: it says through the outbox what to watch and when to be called.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from pika.spec import BasicProperties
+from pika.spec import Basic, BasicProperties
 
 from haypile.broker import express, handlers, impatience, lifecycle, recovery, ruling, scarcity, timeouts
+from haypile.broker.batch import Batch
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -29,6 +28,7 @@ from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handle import make_handle
 from haypile.broker.holdings import ROW, Holdings, Moving
+from haypile.broker.interrupts import interruptible
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Offload, Outbox, VhostTarget
 from haypile.broker.pressure import Congested, Pressure, Rest
@@ -50,22 +50,7 @@ LOGGER = logging.getLogger("haypile")
 #: second; the rest is for a loop that comes late.
 TICK = 0.8
 
-
-Entry = TypeVar("Entry", bound=Callable[..., None])
-
-
-def interruptible(entry: Entry) -> Entry:
-    """For what the loop calls: Ctrl-C may fall anywhere, even between a transaction and its end."""
-
-    @functools.wraps(entry)
-    def guarded(self: Session, *arguments: Any) -> None:
-        try:
-            entry(self, *arguments)
-        except BaseException:
-            self.vhost.hay.let_go()
-            raise
-
-    return cast(Entry, guarded)
+_Publish = Basic.Publish
 
 
 class Session:
@@ -95,6 +80,7 @@ class Session:
         self.holdings = Holdings(self, text)
         self.journaling = Journaling(self, vhost.hay.journal if durable else None, offload)
         self.publisher = Publisher(self, patience)
+        self.batch = Batch(self)
         self.counters = Counters(self.file.counts_path())
         self.due = Due(self)
         self.pressure = Pressure(self)
@@ -150,6 +136,8 @@ class Session:
 
     def handle(self, channel: int, method: Any, properties: BasicProperties | None = None, body: bytes = b"") -> None:
         """Carry out one method of the client; replies go to the outbox."""
+        if self.batch.items and method.__class__ is not _Publish:
+            self.batch.store()
         if not (self.pressure.waiting and self.pressure.hold(channel, method, properties, body)):
             self.carry_out(channel, method, properties, body)
 
@@ -173,6 +161,7 @@ class Session:
             self.pressure.begin(error, (channel, method, properties, body))
             return False
         except AMQPError as error:
+            self.batch.store()
             lifecycle.fail(self, channel, method, error)
         except BaseException as error:
             if not isinstance(error, Busy):
@@ -259,6 +248,8 @@ class Session:
     @impatience.as_far_as
     def before_sleep(self) -> None:
         """The loop is about to block."""
+        if self.batch.items:
+            self.batch.store()
         if self.publisher.unwoken:
             self.publisher.wake()
         for source in list(self.sources.values()):
@@ -287,6 +278,7 @@ class Session:
             source.unwatch()
         self.outbox.unwatch(self.file.bell.fd)
         try:
+            self.batch.close()
             self.publisher.wake()
             recovery.leave(self)
             self.journaling.close()

@@ -76,6 +76,12 @@ def basic_publish(
         del properties.headers["BCC"]
         encoded = message.encode_properties(properties)
     # Before the publish counts: it may have to be tried again.
+    batch = session.batch
+    if mode is Mode.CONFIRM and kept is None and batch.takes(handles, properties):
+        batch.add(channel, handles, prefix, properties, encoded, body)
+        return
+    if batch.items:
+        batch.go_first()
     pressure = session.pressure
     sent = pressure.foreign and mode is not Mode.TX and pressure.send(handles, properties, body)
     if kept is not None and kept.traced:
