@@ -27,7 +27,7 @@ from typing import NamedTuple
 #: What a process may be at, or be killed at.
 STEPS = {
     *("look at gate", "look at generation", "offer", "look again", "rescue", "store", "wake", "dead"),
-    *("absent", "joins", "take", "land", "serve hay", "drain", "leave token", "ack", "asleep", "retires lane"),
+    *("absent", "joins", "look at token", "take", "land", "serve hay", "drain", "leave token", "ack", "asleep", "retires lane"),
     "recover",
 }
 TOKEN = 0
@@ -204,10 +204,12 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
                     ),
                 )
         elif me.step == "look at gate":
-            yield (
-                f"c{i} gate {'closed' if state.closed else 'open'}",
-                to("serve hay" if state.closed else "take"),
-            )
+            if not state.closed:
+                yield f"c{i} gate open", to("take", why="")
+            elif me.why == "woken":
+                yield f"c{i} gate closed", to("look at token", why="")
+            else:
+                yield f"c{i} gate closed", to("serve hay")
             if me.leaves < limits.leaves and free:
                 present = [one for one in state.consumers if one.step not in ("absent", "dead", "recover")]
                 if len(present) > 1:
@@ -239,8 +241,13 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
             yield f"c{i} leaves token", to("ack", lanes=state.put(state.lane, content or (TOKEN,)))
         elif me.step == "ack":
             yield f"c{i} acks {me.held}", to("look at gate", 0, acked=(*state.acked, me.held))
-        elif me.step == "asleep" and (content or (limits.tick and state.closed)):
-            yield f"c{i} wakes", to("look at gate")
+        elif me.step == "look at token":
+            # Another consumer may have it, whom it woke, too.
+            yield f"c{i} {'sees' if content else 'misses'} the token", to("serve hay" if content else "asleep")
+        elif me.step == "asleep" and content:
+            yield f"c{i} wakes", to("look at gate", why="woken")
+        elif me.step == "asleep" and limits.tick and state.closed:
+            yield f"c{i} wakes by itself", to("look at gate")
 
         if state.kills < limits.kills and me.step not in ("absent", "asleep") and state.lock in (-1, i):
             yield f"c{i} KILLED before {me.step}", killed(state, i, limits)

@@ -213,8 +213,8 @@ class QueueHandle(Elsewhere):
     def offer(self, record: bytes, patience: float) -> bool:
         """Send ``record`` through the lane; False when it must go to the hay.
 
-        ``patience`` (seconds) is how long a full lane may be waited for: its consumer is
-        most likely running, and waiting is cheaper for both than a detour through the hay.
+        ``patience`` (seconds; 0: not at all) is how long a full lane may be waited for: its consumer
+        is most likely running, and waiting is cheaper for both than a detour through the hay.
         """
         words, base = self.words, self.base
         if words[base]:
@@ -227,7 +227,7 @@ class QueueHandle(Elsewhere):
         if lane is None or len(record) > lane.msgsize:
             return False
         try:
-            return lane.send(record) or self.wait_for_room(lane, record, patience)
+            return lane.send(record) or (patience > 0 and self.wait_for_room(lane, record, patience))
         except LaneGone:
             self.generation = -1
             return False

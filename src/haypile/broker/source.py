@@ -382,12 +382,19 @@ class Source:
             self.watched = -1
             self.handle.unwatch = None
 
+    def was_faster(self) -> bool:
+        """Whether somebody else has the token that woke all of us; he leaves one for what he does not take."""
+        handle = self.handle
+        return handle.closed and handle.lane is not None and not handle.retired() and not self.depth()
+
     def on_ready(self) -> None:
         """The lane is readable."""
         if self.next_consumer() is None:
             # Level-triggered: without this the loop would spin until credit comes back.
             self.blocked = True
             self.unwatch()
+            return
+        if self.idle and self.was_faster():
             return
         self.idle = False
         self.pump()
