@@ -27,8 +27,8 @@ from typing import NamedTuple
 #: What a process may be at, or be killed at.
 STEPS = {
     *("look at gate", "look at generation", "offer", "look again", "rescue", "store", "wake", "dead"),
-    *("absent", "joins", "look at token", "take", "land", "serve hay", "drain", "leave token", "ack", "asleep", "retires lane"),
-    "recover",
+    *("absent", "joins", "take", "land", "serve hay", "drain", "leave token", "ack", "asleep", "retires lane"),
+    *("look at token", "recover"),
 }
 TOKEN = 0
 #: What each publisher sends, unless limits say otherwise; numbers grow with publish time.
