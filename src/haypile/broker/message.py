@@ -39,6 +39,8 @@ MAX_HEADER, HEADER_FIELDS = 131_072, 12
 
 _EMPTY = vars(BasicProperties()).copy()
 _new_properties = BasicProperties.__new__
+#: Half the time of calling a NamedTuple.
+_new_tuple = tuple.__new__
 _encoded: dict[tuple[Any, ...], bytes] = {}
 _decoded: dict[bytes, dict[str, Any]] = {b"": _EMPTY}
 _prefixes: dict[bytes, tuple[str, str]] = {}
@@ -171,15 +173,9 @@ def decode(record: bytes, nonce: bytes) -> Message:
         prefix = record[HEADER_SIZE:props_at]
         known = _prefixes.get(prefix)
         exchange, routing_key = known if known is not None else decode_prefix(prefix)
-        return Message(
-            exchange,
-            routing_key,
-            decode_properties(record[props_at:body_at]),
-            record[body_at:],
-            time,
-            session,
-            priority,
-            flags,
+        properties = decode_properties(record[props_at:body_at])
+        return _new_tuple(
+            Message, (exchange, routing_key, properties, record[body_at:], time, session, priority, flags)
         )
     except Foreign:
         raise

@@ -44,6 +44,7 @@ _tag_key = TAG.pack
 _body_key = BODY.pack
 _pack_head = HEAD.pack
 _unpack_head = HEAD.unpack_from
+_new_entry = tuple.__new__
 
 
 class WriteTxn(Noting):
@@ -155,17 +156,24 @@ class WriteTxn(Noting):
     def take(self, queue: int, limit: int) -> list[tuple[Entry, bytes]]:
         """Remove up to ``limit`` messages from the head of ``queue``, for good."""
         taken: list[tuple[Entry, bytes]] = []
+        bodies = None
         for key, value in self._pop_heads(queue, limit):
-            kind = value[0]
-            entry = entry_of(queue, key[5:], value)
-            if value[1] & JOURNALED:
+            kind, flags, deliveries, expires, size, body = _unpack_head(value)
+            if flags & JOURNALED:
                 self.note_gone(key[1:])
             if kind == INLINE:
                 record = value[HEAD_SIZE:]
+            elif kind == OWN_BODY:
+                # Fetched and deleted by one descent.
+                if bodies is None:
+                    bodies = self._txn.cursor(self._hay.db_body)
+                record = bodies.pop(_body_key(body)) or b""
             else:
-                record = self._get(_body_key(entry.body), None, self._hay.db_body) or b""
-                self._drop_body(kind, entry.body)
-            taken.append((entry, record))
+                record = self._get(_body_key(body), None, self._hay.db_body) or b""
+                self._drop_body(kind, body)
+            taken.append((_new_entry(Entry, (queue, key[5:], flags, deliveries, expires, size, body)), record))
+        if bodies is not None:
+            bodies.close()
         return taken
 
     def hold(self, queue: int, limit: int, session: int, first_tag: int) -> list[tuple[Entry, bytes]]:

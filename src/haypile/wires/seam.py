@@ -34,6 +34,8 @@ _Get = spec.Basic.Get
 _GetOk = spec.Basic.GetOk
 _GET_REPLIES = (_GetOk, spec.Basic.GetEmpty)
 
+_DeliveryEvent = blocking_connection._ConsumerDeliveryEvt
+
 #: Logger and states by the names that pika's own code uses.
 _LOGGER: logging.Logger = blocking_connection.LOGGER
 _CLOSED = pika.connection.Connection.CONNECTION_CLOSED
@@ -77,6 +79,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "pika.adapters.blocking_connection.BlockingChannel": {
         "_flush_output": ("self", "waiters"),
+        "_on_consumer_message_delivery": ("self", "_channel", "method", "properties", "body"),
     },
 }
 #: Private methods that only an installed Twisted lets one look at.
@@ -88,6 +91,7 @@ TWISTED_METHODS: dict[str, tuple[str, ...]] = {
 CLASSES: dict[str, tuple[str, ...]] = {
     "pika.adapters.asyncio_connection._AsyncioIOServicesAdapter": ("loop",),
     "pika.adapters.base_connection._StreamingProtocolShim": ("conn",),
+    "pika.adapters.blocking_connection._ConsumerDeliveryEvt": ("method", "properties", "body"),
     "pika.adapters.gevent_connection._GeventSelectorIOLoop": ("gevent_hub",),
     "pika.adapters.gevent_connection._GeventSelectorIOServicesAdapter": ("native_loop",),
     "pika.adapters.twisted_connection._TwistedConnectionAdapter": (
@@ -125,6 +129,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers"),
     "pika.adapters.blocking_connection.BlockingChannel": (
         "_impl",
+        "_consumer_infos",
+        "_pending_events",
         "_delivery_confirmation",
         "_message_confirmation_result",
         "_basic_getempty_result",
@@ -631,6 +637,13 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
                 raise exceptions.NackError(returned)
             if returned:
                 raise exceptions.UnroutableError(returned)
+
+    def _on_consumer_message_delivery(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        if self._consumer_infos[method.consumer_tag].alternate_event_sink is not None:
+            super()._on_consumer_message_delivery(channel, method, properties, body)
+            return
+        self._pending_events.append(_DeliveryEvent(method, properties, body))
+        self.connection._channels_pending_dispatch.add(channel.channel_number)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """See pika."""
