@@ -34,8 +34,6 @@ _Get = spec.Basic.Get
 _GetOk = spec.Basic.GetOk
 _GET_REPLIES = (_GetOk, spec.Basic.GetEmpty)
 
-_DeliveryEvent = blocking_connection._ConsumerDeliveryEvt
-
 #: Logger and states by the names that pika's own code uses.
 _LOGGER: logging.Logger = blocking_connection.LOGGER
 _CLOSED = pika.connection.Connection.CONNECTION_CLOSED
@@ -129,8 +127,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers"),
     "pika.adapters.blocking_connection.BlockingChannel": (
         "_impl",
-        "_consumer_infos",
-        "_pending_events",
+        *("_consumer_infos", "_pending_events"),
         "_delivery_confirmation",
         "_message_confirmation_result",
         "_basic_getempty_result",
@@ -642,7 +639,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         if self._consumer_infos[method.consumer_tag].alternate_event_sink is not None:
             super()._on_consumer_message_delivery(channel, method, properties, body)
             return
-        self._pending_events.append(_DeliveryEvent(method, properties, body))
+        self._pending_events.append(blocking_connection._ConsumerDeliveryEvt(method, properties, body))
         self.connection._channels_pending_dispatch.add(channel.channel_number)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
