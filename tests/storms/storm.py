@@ -38,7 +38,8 @@ from tests.support.vhosts import make_state_directory, remove_state_directory, s
 
 #: Workers at any time. The guardians see to it that every queue has a consumer once it is calm.
 CAST: tuple[tuple[Callable[[Storm, int], None], int], ...] = (
-    (workers.publisher, 4),
+    (workers.publisher, 3),
+    (workers.streamer, 1),
     (workers.consumer, 3),
     (workers.guardian, 2),
     (workers.getter, 1),

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pika.spec import Basic
+
 import haypile
 from haypile import BasicProperties, URLParameters, exceptions
 from tests.storms.ledger import Pen
@@ -119,6 +121,72 @@ def publisher(storm: Storm, number: int) -> None:
         if draw.random() < 0.001:
             break
     connection.close()
+
+
+class Streamer:
+    """Publish without waiting for each confirm, mostly persistent messages; what waits is stored together."""
+
+    def __init__(self, storm: Storm, number: int) -> None:
+        self.storm = storm
+        self.number = number
+        self.pen = Pen(storm.ledger, f"s{number}")
+        self.draw = random.Random(number)
+        #: Awaited at a time.
+        self.most = self.draw.choice((2, 20, 90))
+        self.sent = 0
+        self.awaited: dict[int, tuple[str, str]] = {}
+
+    def run(self) -> None:
+        """Until told to stop."""
+        connection = haypile.SelectConnection(
+            URLParameters(self.storm.url),
+            on_open_callback=lambda connection: connection.channel(on_open_callback=self.opened),
+            on_close_callback=lambda connection, _: connection.ioloop.stop(),
+        )
+        connection.ioloop.start()
+
+    def opened(self, channel: Any) -> None:
+        """Its channel is there."""
+        self.channel = channel
+        channel.confirm_delivery(self.confirmed, callback=lambda _: self.look())
+
+    def look(self) -> None:
+        """What the storm wants now; and again in a moment."""
+        connection = self.channel.connection
+        if self.storm.mood.now == STOP or self.draw.random() < 0.002:
+            connection.close()
+            return
+        self.fill()
+        connection.ioloop.call_later(self.draw.random() * 0.05, self.look)
+
+    def fill(self) -> None:
+        """Publish as much as may be awaited."""
+        draw = self.draw
+        while len(self.awaited) < self.most and self.storm.mood.now == RAGE and self.channel.is_open:
+            self.sent += 1
+            message = f"{self.number}.{self.sent}"
+            queue = draw.choice(("plain4", "plain4", "plain4", "plain4", "plain4", "plain1", "full"))
+            properties = BasicProperties(delivery_mode=2 if draw.random() < 0.9 else 1)
+            self.pen.write("S", message)
+            self.awaited[self.sent] = message, queue
+            body = f"{message} {queue} ".encode() + b"x" * draw.choice(SIZES[:-4])
+            self.channel.basic_publish("", queue, body, properties)
+
+    def confirmed(self, frame: Any) -> None:
+        """One or several."""
+        method = frame.method
+        first = min(self.awaited) if method.multiple else method.delivery_tag
+        for tag in range(first, method.delivery_tag + 1):
+            message, queue = self.awaited.pop(tag)
+            if isinstance(method, Basic.Ack):
+                self.pen.write("C", message, queue)
+        if self.draw.random() < 0.2:
+            self.fill()
+
+
+def streamer(storm: Storm, number: int) -> None:
+    """Many confirms awaited at a time."""
+    Streamer(storm, number).run()
 
 
 class Consumer:
