@@ -168,17 +168,45 @@ def test_a_refused_size_is_stepped_down(
 
     def refusing(name: str, flags: int, **attributes: int) -> object:
         asked.append(attributes["max_message_size"])
-        if attributes["max_message_size"] > 600:
+        if attributes["max_message_size"] > 2000:
             raise OSError("This process already has the maximum number of files open")
         return real(name, flags, **attributes)
 
     monkeypatch.setattr("haypile.lanes.posix.posix_ipc.MessageQueue", refusing)
     lane = PosixLanes().create("haypile-test", ROOMY)
     assert lane is not None and (lane.maxmsg, lane.msgsize) == (10, 512)
-    assert asked == [8192, 4096, 2048, 1024, 512]
+    # There must be room for three more of its size, as far as one queue can show it.
+    assert asked == [8192, 8192, 6336, 3264, 1728, 512]
     assert not caplog.records
     lane.unlink()
     lane.close()
+
+
+def test_lanes_that_are_not_closed_yet_leave_room_for_all() -> None:
+    """A publisher holds lanes that were removed until it looks again; those made meanwhile share the rest."""
+    held: list[posix_ipc.MessageQueue] = []
+    lanes: list[PosixLane | None] = []
+    try:
+        with pytest.raises(OSError):
+            while True:
+                held.append(posix_ipc.MessageQueue(None, posix_ipc.O_CREX, max_messages=10, max_message_size=8192))
+        for queue in held:
+            queue.unlink()
+        for queue in held[:2]:
+            queue.close()
+        used = 0
+        for _ in range(10):
+            lane = PosixLanes().create("haypile-test", LaneRoom(819_200, used, 10, 8192))
+            lanes.append(lane)
+            used += cost(lane.maxmsg, lane.msgsize) if lane is not None else 0
+        assert [lane is not None and lane.msgsize >= 512 for lane in lanes] == [True] * 10
+    finally:
+        for lane in lanes:
+            if lane is not None:
+                lane.unlink()
+                lane.close()
+        for queue in held[2:]:
+            queue.close()
 
 
 def test_no_room_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

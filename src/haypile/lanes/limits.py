@@ -5,7 +5,9 @@ Must not know: what a lane is for.
 
 A user's POSIX queues share RLIMIT_MSGQUEUE, 819,200 bytes by default; a queue costs exactly
 ``maxmsg * (msgsize + 96)`` of it (measured) until it is unlinked and closed everywhere. A new
-lane takes at most a quarter of what is left, so that the hundredth queue still gets one.
+lane takes at most a quarter of what is left, so that the hundredth queue still gets one; and when it is made
+there must be room for three more, as far as a single queue can show it: what lanes that were removed still take,
+until the last process has closed them, is not known.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ MESSAGE_COST = 96
 #: (maxmsg, msgsize), best first. The default limits of a queue are 10 messages of 8192 bytes. The
 #: last carries no records, it only wakes sleepers.
 SIZES = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1, 16))
+
+#: Lanes that cost no more (bytes) are made wherever there is room; for others there must be room for so many more.
+LEAST, SPARE = 4 * (512 + MESSAGE_COST), 3
 
 #: How often a sender looks at a full lane, others running in between, before it sleeps: to be woken takes
 #: longer than a consumer that runs takes to make room.
@@ -61,6 +66,12 @@ class LaneRoom:
             if fitting not in tried and (budget is None or cost(*fitting) <= budget):
                 tried.add(fitting)
                 yield fitting
+
+    def spare(self, maxmsg: int, msgsize: int) -> int:
+        """Message size of a queue of ``maxmsg`` for which there must be room beside a lane of this size; 0: none."""
+        if self.limit < 0 or cost(maxmsg, msgsize) <= LEAST:
+            return 0
+        return min(SPARE * (msgsize + MESSAGE_COST) - MESSAGE_COST, self.msgsize)
 
 
 def cost(maxmsg: int, msgsize: int) -> int:

@@ -198,13 +198,19 @@ class PosixLanes:
         why = Refusal.BUDGET
         # One name for all attempts: each that is announced must be looked for.
         name = _name(prefix, announce)
-        for maxmsg, msgsize in (room or LaneRoom.measure()).sizes():
+        room = room or LaneRoom.measure()
+        for maxmsg, msgsize in room.sizes():
+            spare = None
             try:
+                spare = _spare(name, room, maxmsg, msgsize)
                 return PosixLane(self._make(name, prefix, maxmsg, msgsize, announce))
             except (OSError, ValueError, MemoryError, posix_ipc.Error) as error:
                 why = why_not_made(error)
                 if why in (Refusal.QUEUES, Refusal.NONE):
                     break
+            finally:
+                if spare is not None:
+                    spare.close()
         self._warn(why)
         return None
 
@@ -265,6 +271,19 @@ class PosixLanes:
         except (posix_ipc.Error, OSError):
             # Gone; or another user's, or no descriptor left: not to be used either.
             return None
+
+
+def _spare(name: str, room: LaneRoom, maxmsg: int, msgsize: int) -> Any | None:
+    """Room for lanes to come, held while a lane of ``maxmsg`` times ``msgsize`` is made: as a queue without a name.
+
+    Of lanes that were removed, and that some process has not closed yet, nobody tells how much they take.
+    """
+    size = room.spare(maxmsg, msgsize)
+    if not size:
+        return None
+    queue = posix_ipc.MessageQueue(name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=size)
+    queue.unlink()
+    return queue
 
 
 def _name(prefix: str, announce: Callable[[str], None] | None) -> str:
