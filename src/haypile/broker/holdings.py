@@ -160,13 +160,15 @@ class Holdings:
 class Moving:
     """A write transaction of a session, with the slots it empties."""
 
-    __slots__ = ("acks", "batch", "holdings", "leaving", "made", "moved", "txn")
+    __slots__ = ("acks", "batch", "begun", "holdings", "leaving", "made", "moved", "txn")
 
     txn: WriteTxn
 
     def __init__(self, holdings: Holdings) -> None:
         self.holdings = holdings
         self.batch = 0
+        #: The session's row says so.
+        self.begun = False
         self.moved: list[int] = []
         #: Unacked messages that live in the taken list once this commits.
         self.leaving: list[Unacked] = []
@@ -219,13 +221,18 @@ class Moving:
                 vhost.topology.sync(txn)
                 vhost.sweep_lanes()
 
-    def begin(self) -> int:
+    def number(self) -> int:
         """The number of this transaction's batch."""
         if not self.batch:
+            self.holdings.batch = self.batch = self.holdings.batch + 1
+        return self.batch
+
+    def begin(self) -> int:
+        """The same, which the transaction stores."""
+        if not self.begun:
+            self.begun = True
             holdings = self.holdings
-            holdings.batch += 1
-            self.batch = holdings.batch
-            self.txn.put_session(holdings.session.id, ROW.pack(self.batch) + holdings.info)
+            self.txn.put_session(holdings.session.id, ROW.pack(self.number()) + holdings.info)
         return self.batch
 
     def move(self, slot: int) -> None:
@@ -258,16 +265,23 @@ class Moving:
             for slot in stranded:
                 self.store(handle, slot)
         try:
-            if lane is None or handle.foreign or not lane.depth():
+            waiting = 0 if lane is None or handle.foreign else lane.depth()
+            if lane is None or not waiting:
                 return True
             landing = holdings.landing
-            batch = self.begin()
-            while landing.free:
+            batch = self.number()
+            # What comes from now on is younger than all that is in the hay.
+            for _ in range(waiting + len(landing.late)):
+                if not landing.free:
+                    return not lane.depth()
                 taken = landing.take(lane, batch, handle.id)
                 if taken is None:
                     return True
-                self.store(handle, taken)
-            return not lane.depth()
+                if landing.record(taken):
+                    self.store(handle, taken)
+                else:
+                    # A token: nothing that anybody could miss.
+                    landing.clear(taken)
         except LaneGone:
             handle.generation = -1
         return True
