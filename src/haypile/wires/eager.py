@@ -20,6 +20,7 @@ from haypile.wires.opening import FAILURES
 from haypile.wires.seam import turn_loop
 
 _Deliver = spec.Basic.Deliver
+_Ack = spec.Basic.Ack
 
 #: Seconds without a look at descriptors while deliveries keep coming.
 BREATH = 0.001
@@ -70,6 +71,26 @@ class EagerWire(LocalWire):
                 break
             self.pass_on(*self.inbox.popleft())
         self.stale = 0
+
+    def acknowledged(self, number: int) -> bool:
+        """Whether what was just published on channel ``number`` is confirmed, and nothing else came.
+
+        The loop has one turn for that: mostly all that is waited for is one consumer, or the disk.
+        """
+        if self.stale:
+            return False
+        inbox = self.inbox
+        if not inbox:
+            self.before_sleep()
+            if not inbox and not self.ending:
+                if self._soon:
+                    self.look()
+                else:
+                    turn_loop(self.connection)
+        if len(inbox) != 1 or inbox[0][1].__class__ is not _Ack or inbox[0][0] != number:
+            return False
+        inbox.clear()
+        return True
 
     def breathe(self) -> None:
         """Deliveries came without the loop: timers, callbacks and, now and then, descriptors have a turn."""

@@ -170,6 +170,7 @@ class BlockingWire(Wire, Protocol):
     def congested(self) -> bool: ...
     def turn(self) -> None: ...
     def catch_up(self) -> None: ...
+    def acknowledged(self, number: int) -> bool: ...
     def before_sleep(self) -> None: ...
     def breathe(self) -> None: ...
     def look(self) -> None: ...
@@ -610,13 +611,10 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
 
     def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
         """Wait until what was just published is confirmed, as pika's ``basic_publish`` does."""
-        wire = self.wire
-        inbox = wire.inbox
-        if len(inbox) == 1 and not wire.stale:
-            number, reply, _, _ = inbox[0]
-            if reply.__class__ is _Ack and number == self._impl.channel_number:
-                inbox.clear()
-                return
+        if self.wire.acknowledged(self._impl.channel_number):
+            return
+        if self.connection._closed_result.ready:
+            self.connection._on_closed()
         with self._message_confirmation_result as result:
             self._flush_output(result.is_ready)
             reply = result.value.method_frame.method
