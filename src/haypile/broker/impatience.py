@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pika import spec
@@ -40,11 +41,14 @@ def carefully(carry_out: Entry) -> Entry:
             return bool(carry_out(self, channel, method, properties, body))
         hay, kind = self.vhost.hay, method.__class__
         if kind in LIGHT or (kind is Rest and method.light):
+            # As ``haste.hasty`` does, for every message.
+            before, hay.hasty = hay.hasty, get_ident()
             try:
-                with haste.hasty(hay):
-                    return bool(carry_out(self, channel, method, properties, body))
+                return bool(carry_out(self, channel, method, properties, body))
             except Busy:
                 pass
+            finally:
+                hay.hasty = before
         elif kind in LAST:
             if haste.is_free(hay):
                 return bool(carry_out(self, channel, method, properties, body))
@@ -91,11 +95,16 @@ def as_far_as(entry: Entry) -> Entry:
         if not self.sliced:
             entry(self, *arguments)
             return
+        hay = self.vhost.hay
+        before, hay.hasty = hay.hasty, get_ident()
         try:
-            with haste.hasty(self.vhost.hay):
-                entry(self, *arguments)
+            entry(self, *arguments)
+            return
         except Busy:
-            stall(self)
+            pass
+        finally:
+            hay.hasty = before
+        stall(self)
 
     return cast(Entry, tried)
 
