@@ -1,10 +1,12 @@
-"""Persistent messages whose publisher waits for confirms: those of one turn of the loop are stored together.
+"""Messages of one turn of the loop that are stored together.
 
 Owns: messages that were routed and are not stored yet, and the transaction that stores them.
 Must not know: how a confirm reaches the client (``journaling``), returns, channels' modes.
 
 A publisher that has one confirm outstanding already goes on without waiting for it, so its loop turns: what it
-publishes until then costs one transaction, one wake-up of each queue's consumers and, at most, one sync.
+publishes until then costs one transaction, one wake-up of each queue's consumers and, at most, one sync. The same
+holds for messages without confirms that their lane does not take, where the loop has other work (``Session.sliced``):
+its program cannot be waiting for them.
 
 Invariants:
 
@@ -45,7 +47,8 @@ MOST, BYTES = 64, 65_536
 class Published(NamedTuple):
     """A message on its way into its queues."""
 
-    channel: Channel
+    #: Who waits for its confirm, and which one that is; None: nobody does.
+    channel: Channel | None
     tag: int
     handles: tuple[QueueHandle, ...]
     record: bytes
@@ -82,35 +85,60 @@ class Batch:
                 return False
         return bool(handles)
 
+    def follows(self, handles: tuple[QueueHandle, ...]) -> bool:
+        """Whether a message published without a confirm, for ``handles``, is to be stored with those here."""
+        session = self.session
+        if not self.items or not session.sliced or session.publisher.words[DISK_ALARM]:
+            return False
+        return bool(handles) and not any(handle.foreign for handle in handles)
+
     def add(
         self,
-        channel: Channel,
+        channel: Channel | None,
         handles: tuple[QueueHandle, ...],
         prefix: bytes,
-        properties: BasicProperties,
+        properties: BasicProperties | None,
         encoded: bytes,
         body: bytes,
     ) -> None:
-        """Publish a message that it ``takes``.
+        """Publish a message that it ``takes``, or that ``follows``: then nobody waits for its confirm.
 
         Raises ``pressure.Congested`` when there is no room, before the publish counts: it is to be tried again.
         """
         session = self.session
-        now, priority = session.publisher.now(), properties.priority or 0
-        record = message.encode(session.nonce, now, session.id, prefix, encoded, body, priority, PERSISTENT)
+        now, priority, flags, expiration = session.publisher.now(), 0, 0, None
+        if encoded and properties is not None:
+            priority, expiration = properties.priority or 0, properties.expiration
+            flags = PERSISTENT if properties.delivery_mode == 2 else 0
+        record = message.encode(session.nonce, now, session.id, prefix, encoded, body, priority, flags)
         try:
             session.vhost.hay.admit(len(record))
         except OutOfRoom as error:
             self.go_first()
             raise Congested(str(error)) from None
-        channel.publish_tag = tag = channel.publish_tag + 1
+        tag = 0
+        if channel is not None:
+            channel.publish_tag = tag = channel.publish_tag + 1
         count(handles)
-        self.items.append(Published(channel, tag, handles, record, now, priority, properties.expiration))
+        self.keep(channel, tag, handles, record, now, priority, expiration)
+
+    def keep(
+        self,
+        channel: Channel | None,
+        tag: int,
+        handles: tuple[QueueHandle, ...],
+        record: bytes,
+        time: int,
+        priority: int,
+        expiration: str | None,
+    ) -> None:
+        """Have a message stored, for which there is room."""
+        self.items.append(Published(channel, tag, handles, record, time, priority, expiration))
         self.size += len(record)
         if len(self.items) >= MOST or self.size >= BYTES:
             self.store()
         else:
-            session.outbox.soon()
+            self.session.outbox.soon()
 
     # -- storing ------------------------------------------------------------------------------
 

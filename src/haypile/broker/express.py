@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Way = Callable[[bytes], bool]
 
 _PLAIN = Mode.PLAIN
+#: Bytes of a record for whose copies in passing no loop need be quick.
+LARGE = 65_536
 
 
 def find(session: Session, number: int, exchange: str, routing_key: str) -> Way | None:
@@ -45,42 +47,47 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     if len(handles) != 1 or kept is not None or (exchange, routing_key) not in publisher.routes:
         return None
     handle = handles[0]
-    if handle.closed or handle.words[VERSION] != topology.version:
+    if handle.words[VERSION] != topology.version or (handle.closed and (handle.foreign or not session.sliced)):
         return None
     if handle.foreign:
         return _outside(session, channel, cast(ForeignHandle, handle))
-    return _by_lane(session, channel, handle, prefix) if handle.plain else None
+    return _inside(session, channel, handle, prefix) if handle.plain else None
 
 
-def _by_lane(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
-    """Into the lane of one of our queues."""
-    publisher, pressure = session.publisher, session.pressure
+def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
+    """Into one of our queues: its lane, or, where the loop has other work, the session's batch."""
+    publisher, pressure, sliced = session.publisher, session.pressure, session.sliced
     gate, generation = handle.base, handle.base + GENERATION
     version, clock, patience = publisher.topology.version, publisher.clock, publisher.patience
-    batch = session.batch.items
+    batch, keep, handles = session.batch.items, session.batch.keep, (handle,)
     pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
 
     def way(body: bytes) -> bool:
         words = handle.words  # not kept: nobody must hold the page of a session that is over
         if (
-            words[gate]
-            or words[VERSION] != version
+            words[VERSION] != version
             or pressure.waiting
-            or batch
             or channel.mode is not _PLAIN
             or channel.closing
+            or ((batch or words[gate]) and not sliced)
         ):
             return False
         now = clock()
         if now <= publisher.last:
             now = publisher.last + 1
         publisher.last = now
-        if not offer(b"".join((pack(nonce, now, sender, len(body), 0, length, 0, 0), prefix, body)), patience):
+        record = b"".join((pack(nonce, now, sender, len(body), 0, length, 0, 0), prefix, body))
+        if not batch and offer(record, patience):
+            handle.published = published = handle.published + 1
+            handle.counts[PUBLISHED] = published
+            if words[generation] != handle.generation:
+                session.rescue(handle)
+            return True
+        if not sliced or len(record) > LARGE or not publisher.has_room(record):
             return False
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
-        if words[generation] != handle.generation:
-            session.rescue(handle)
+        keep(None, 0, handles, record, now, 0, None)
         return True
 
     return way

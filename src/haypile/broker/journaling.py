@@ -136,11 +136,14 @@ class Journaling:
         if mark:
             self.publishes = True
             self.note(mark)
-        begin, journaled = 0, arrivals.journaled
+        begin, journaled, before = 0, arrivals.journaled, len(self.waiting)
         for one, (accepted, end) in zip(messages, outcomes, strict=True):
-            tails = tuple(journaled[begin:end])
-            self.waiting.append(Waiting(one.channel, one.tag, accepted, mark if tails else 0, tails))
+            if one.channel is not None:
+                tails = tuple(journaled[begin:end])
+                self.waiting.append(Waiting(one.channel, one.tag, accepted, mark if tails else 0, tails))
             begin = end
+        if len(self.waiting) == before:
+            return
         self.hopeful = any(handle.has_consumers() for handle in arrivals.touched.values())
         self.session.outbox.soon()
 

@@ -107,9 +107,12 @@ class Publisher:
         properties: BasicProperties | None,
         encoded: bytes,
         body: bytes,
+        *,
+        together: bool = False,
     ) -> bool:
         """Put one message into the queues of ``handles``; False when one refused it.
 
+        ``together``: nobody waits for it, and what lanes do not take of it may be stored with what follows (``batch``).
         Raises ``pressure.Congested`` when there is no room for it: what is left to do goes with it.
         """
         session = self.session
@@ -162,7 +165,18 @@ class Publisher:
             rest += journaled
         if not rest:
             return True
+        if together and self.has_room(record):
+            session.batch.keep(None, 0, tuple(rest), record, now, priority, expiration)
+            return True
         return self.store(rest, record, now, priority, expiration)
+
+    def has_room(self, record: bytes) -> bool:
+        """Whether the store has room for ``record``."""
+        try:
+            self.session.vhost.hay.admit(len(record))
+        except OutOfRoom:
+            return False
+        return True
 
     def keep(
         self,

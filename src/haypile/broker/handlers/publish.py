@@ -81,6 +81,9 @@ def basic_publish(
         batch.add(channel, handles, prefix, properties, encoded, body)
         return
     if batch.items:
+        if mode is Mode.PLAIN and kept is None and batch.follows(handles):
+            batch.add(None, handles, prefix, properties, encoded, body)
+            return
         batch.go_first()
     pressure = session.pressure
     sent = pressure.foreign and mode is not Mode.TX and pressure.send(handles, properties, body)
@@ -98,7 +101,8 @@ def basic_publish(
             accepted = pressure.was_sent(handles)
         else:
             try:
-                accepted = session.publisher.publish(handles, prefix, properties, encoded, body)
+                together = mode is Mode.PLAIN and session.sliced
+                accepted = session.publisher.publish(handles, prefix, properties, encoded, body, together=together)
             except Congested as error:
                 raise error.then(later(session, channel, tag)) from None
         if mode is Mode.CONFIRM:
