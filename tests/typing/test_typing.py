@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import haypile
+from tests.support.rabbitmq import in_ci
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -21,6 +24,19 @@ strict = true
 ignore_missing_imports = true
 [mypy-haypile.*]
 follow_imports = silent
+"""
+
+
+#: An error in each line from the sixth on.
+MISTAKES = """
+import haypile as pika
+from haypile.exceptions import UnroutableError
+
+connection = pika.BlockingConnection(pika.URLParameters("posix:///typed"))
+connection.channel().basic_publish("", "queue")
+connection.no_such_method()
+print(UnroutableError([]).no_such_attribute)
+pika.SelectConnection().channel(on_open_callback="no function")
 """
 
 
@@ -45,9 +61,36 @@ def test_mypy(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(find_spec("pyright") is None, reason="pyright is not installed")
+def pyright(folder: Path, program: str) -> tuple[int, str]:
+    """Exit status and output of pyright (basedpyright, by pyright's own rules) for ``program``."""
+    if find_spec("basedpyright") is None:
+        if in_ci():
+            pytest.fail("basedpyright is not installed, which is in the group lint", pytrace=False)
+        pytest.skip("basedpyright is not installed: pip install basedpyright")
+    (folder / "program.py").write_text(program)
+    source = str(Path(haypile.__file__).parents[1])
+    settings = {"include": ["program.py"], "typeCheckingMode": "standard", "extraPaths": [source]}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--level", "error", "--pythonpath", sys.executable],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.timeout(240)
-def test_pyright() -> None:
+def test_pyright(tmp_path: Path) -> None:
     """pyright reads pika's sources."""
-    done = subprocess.run([sys.executable, "-m", "pyright", str(PROGRAM)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = pyright(tmp_path, PROGRAM.read_text())
+    assert code == 0, output
+
+
+@pytest.mark.timeout(240)
+def test_pyright_sees_mistakes(tmp_path: Path) -> None:
+    """Through haypile it knows pika's types as well as without it."""
+    code, output = pyright(tmp_path, MISTAKES)
+    assert code == 1, output
+    assert {int(line) for line in re.findall(r"program\.py:(\d+):\d+ - error", output)} == {6, 7, 8, 9}, output

@@ -214,9 +214,11 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
             raise exceptions.ConnectionWrongStateError("Attempted to send a frame on closed connection.")
         wire.send(channel_number, method, content)
 
-    def channel(self, channel_number: int | None = None, on_open_callback: Callable[[Any], None] | None = None) -> Any:
+    def channel(
+        self, channel_number: int | None = None, on_open_callback: Callable[[pika.channel.Channel], Any] | None = None
+    ) -> pika.channel.Channel:
         """See pika."""
-        channel = super().channel(channel_number, on_open_callback)
+        channel: Any = super().channel(channel_number, on_open_callback)
         if self.wire is not None and type(channel) is pika.channel.Channel:
             channel.__class__ = WiredChannel
             channel.wire = self.wire
@@ -553,9 +555,9 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
         finally:
             self._cleanup()
 
-    def channel(self, channel_number: int | None = None) -> Any:
+    def channel(self, channel_number: int | None = None) -> blocking_connection.BlockingChannel:
         """See pika."""
-        channel = super().channel(channel_number)
+        channel: Any = super().channel(channel_number)
         if type(channel) is blocking_connection.BlockingChannel:
             wire = getattr(self._impl, "wire", None)
             if wire is not None:
