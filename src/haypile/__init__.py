@@ -23,7 +23,6 @@ from pika import (  # noqa: E402
     amqp_object,
     callback,
     channel,
-    compat,
     credentials,
     data,
     delivery_mode,
@@ -38,6 +37,11 @@ from pika import (  # noqa: E402
 )
 
 from haypile import adapters, connection  # noqa: E402
+
+try:
+    from pika import compat
+except ImportError:  # pika's development branch has none
+    compat = None
 from haypile.fronts.blocking import BlockingConnection  # noqa: E402
 from haypile.fronts.select import SelectConnection  # noqa: E402
 from haypile.parameters import URLParameters  # noqa: E402
@@ -79,6 +83,10 @@ __all__ = [
     "uninstall",
     "validators",
 ]
+
+if compat is None:
+    del compat
+    __all__.remove("compat")
 
 
 def __getattr__(name: str) -> Any:

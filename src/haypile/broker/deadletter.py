@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from pika.compat import long
 from pika.spec import BasicProperties
 
 from haypile.broker.message import Message
+from haypile.broker.wide import long
 
 #: Reasons, as they stand in x-death.
 REJECTED, EXPIRED, MAXLEN, DELIVERY_LIMIT = "rejected", "expired", "maxlen", "delivery_limit"

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pika.compat import long
 from pika.spec import BasicProperties
 
 from haypile.broker import message
@@ -23,6 +22,7 @@ from haypile.broker.policies import HIDDEN
 from haypile.broker.pressure import Congested
 from haypile.broker.properties import copied_to
 from haypile.broker.topology import FIREHOSE
+from haypile.broker.wide import long
 from haypile.hay.errors import OutOfRoom
 
 if TYPE_CHECKING:

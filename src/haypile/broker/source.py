@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pika.compat import long
 from pika.spec import BasicProperties
 
 from haypile.broker import message, scarcity
@@ -25,6 +24,7 @@ from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
+from haypile.broker.wide import long
 from haypile.hay.gates import CONSUMERS, GENERATION
 from haypile.hay.haste import patient
 from haypile.lanes.errors import LaneGone

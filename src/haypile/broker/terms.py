@@ -17,7 +17,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pika.compat import long
+from haypile.broker.wide import long
 
 Term = Any
 
