@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pika import spec
@@ -42,7 +41,7 @@ def carefully(carry_out: Entry) -> Entry:
         hay, kind = self.vhost.hay, method.__class__
         if kind in LIGHT or (kind is Rest and method.light):
             # As ``haste.hasty`` does, for every message.
-            before, hay.hasty = hay.hasty, get_ident()
+            before, hay.hasty = hay.hasty, haste.this_thread()
             try:
                 return bool(carry_out(self, channel, method, properties, body))
             except Busy:
@@ -96,7 +95,7 @@ def as_far_as(entry: Entry) -> Entry:
             entry(self, *arguments)
             return
         hay = self.vhost.hay
-        before, hay.hasty = hay.hasty, get_ident()
+        before, hay.hasty = hay.hasty, haste.this_thread()
         try:
             entry(self, *arguments)
             return

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 #: Longest try, and the pause before the next one, seconds.
 TRY, PAUSE = 0.0002, 0.001
 
+#: What ``Hay.hasty`` is set to.
+this_thread = threading.get_ident
+
 
 def take_at_once(hay: Hay) -> None:
     """Take the thread's lock and the file lock, for the thread that is ``hay.hasty``; for others the first one only.
 
     Raises ``Busy`` when they cannot be had, and has neither then.
     """
-    if hay.hasty == threading.get_ident():
+    if hay.hasty == this_thread():
         _take(hay)
     else:
         hay.lock.acquire()
@@ -96,7 +99,7 @@ def is_free(hay: Hay) -> bool:
 @contextmanager
 def hasty(hay: Hay) -> Iterator[None]:
     """Have this thread's transactions raise ``Busy`` where they would wait."""
-    before, hay.hasty = hay.hasty, threading.get_ident()
+    before, hay.hasty = hay.hasty, this_thread()
     try:
         yield
     finally:
