@@ -223,3 +223,33 @@ def test_to_several_queues(desk: Desk) -> None:
     desk.box.bodies.clear()
     desk.ask(*[spec.Basic.Get(queue="r", no_ack=True)] * 3)
     assert desk.box.bodies == many(3)
+
+
+def test_what_is_kept_back_is_not_for_publishers(
+    desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed transaction gives up the reserve, and the next one would succeed by it: the client stays blocked."""
+    real_put, real_admit = batch.put, Hay.admit
+    full = True
+
+    def put(arrivals: Arrivals, one: batch.Published) -> bool:
+        raise OutOfRoom("full")
+
+    def admit(self: Hay, size: int) -> None:
+        if full:
+            raise OutOfRoom("full")
+        real_admit(self, size)
+
+    publish(b"0")
+    monkeypatch.setattr(batch, "put", put)
+    desk.session.before_sleep()
+    monkeypatch.setattr(batch, "put", real_put)
+    monkeypatch.setattr(Hay, "admit", admit)
+    for _ in range(3):
+        desk.session.on_timer()
+    assert not desk.stored
+    assert not any(isinstance(one, spec.Connection.Unblocked) for one in desk.box.methods)
+    full = False
+    desk.session.on_timer()
+    assert any(isinstance(one, spec.Connection.Unblocked) for one in desk.box.methods)
+    assert desk.take() == [b"0"]

@@ -226,7 +226,7 @@ def told(vhost: Vhost, loop: str, alarm: Callable[[], None], relief: Callable[[]
                     relief()
             elif line == "closed ConnectionBlockedTimeout\n":
                 break
-        assert program.wait(30) == 0
+        assert program.wait(30) == 0, "\n".join(lines)
     finally:
         program.kill()
         program.communicate()

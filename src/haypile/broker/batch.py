@@ -163,6 +163,9 @@ class Batch:
     def go_on(self) -> None:
         """Store what is here. Raises ``Congested`` when there is no room for it, ``Busy``."""
         try:
+            if self.most == 1:
+                # There was none the last time. What was kept back for that case is for those who take messages out.
+                self.session.vhost.hay.admit(0)
             self.flush()
         except OutOfRoom as error:
             raise Congested(str(error), self.go_on) from None
