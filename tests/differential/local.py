@@ -32,6 +32,10 @@ class Box:
         """Keep the method."""
         self.methods.append(method)
 
+    def deliveries(self, channel: int, consumer_tag: str, batch: Any) -> None:
+        """Keep the methods."""
+        self.methods.extend(method for method, _, _ in batch)
+
     def watch(self, fd: int) -> None:
         """``Local.turn`` looks at it."""
         self.watched.add(fd)

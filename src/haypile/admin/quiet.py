@@ -26,6 +26,9 @@ class Nobody:
     def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
         """Nothing is consumed."""
 
+    def deliveries(self, channel: int, consumer_tag: str, batch: Any) -> None:
+        """Nothing is consumed."""
+
     def watch(self, fd: int) -> None:
         """No loop turns."""
 

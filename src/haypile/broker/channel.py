@@ -19,7 +19,7 @@ from pika import spec
 
 from haypile.broker import firehose, source, texts
 from haypile.broker.errors import PreconditionFailed
-from haypile.broker.message import Message, encode_message
+from haypile.broker.message import Foreign, Message, contents, encode_message
 from haypile.hay.counters import DELIVERED, MOST, REDELIVERED
 from haypile.hay.gates import VERSION
 
@@ -101,43 +101,51 @@ class Channel:
     def deliver(self, consumer: Consumer, messages: Sequence[Taken]) -> None:
         """Send ``messages`` to ``consumer``."""
         session = self.session
-        content = session.outbox.content
         handle = consumer.source.handle
         tag = consumer.tag
         no_ack = consumer.no_ack
+        name, nonce = handle.queue.name, session.nonce
+        # RabbitMQ gives direct replies the next tag, but does not use it up.
+        step = 0 if name == self.reply_queue else 1
         again = 0
         topology = session.vhost.topology
         if handle.words[VERSION] != topology.version:
             topology.sync()
-        traced: list[tuple[Message, bool, int]] | None = [] if topology.traced else None
-        for taken in messages:
-            message = source.decode(session, handle.queue.name, taken.record)
-            if message is None:
-                session.holdings.forget(taken)
-                continue
-            delivery_tag = self.delivery_tag + 1
-            if handle.queue.name != self.reply_queue:
-                # RabbitMQ gives direct replies the next tag, but does not use it up.
-                self.delivery_tag = delivery_tag
-            if not no_ack:
-                unacked = Unacked(consumer, handle, taken)
-                self.unacked[delivery_tag] = unacked
-                if taken.slot >= 0:
-                    session.holdings.slots[taken.slot] = unacked
-                consumer.unacked += 1
-                self.consumers_unacked += 1
-            if taken.redelivered:
-                again += 1
-            if taken.deliveries and handle.counts_deliveries:
-                source.add_delivery_count(message.properties, taken.deliveries)
-            content(
-                self.number,
-                _Deliver(tag, delivery_tag, taken.redelivered, message.exchange, message.routing_key),
-                message.properties,
-                message.body,
-            )
-            if traced is not None and handle.queue.name != self.reply_queue:
-                traced.append((message, taken.redelivered, taken.deliveries))
+        traced: list[tuple[Message, bool, int]] | None = [] if topology.traced and step else None
+        batch = []
+        try:
+            for taken in messages:
+                record, redelivered, slot, _, _, deliveries = taken
+                try:
+                    exchange, routing_key, properties, body = (
+                        record[:4] if record.__class__ is Message else contents(record, nonce)  # type: ignore[arg-type]
+                    )
+                except Foreign as error:
+                    session.set_aside(name, record, error)  # type: ignore[arg-type]
+                    session.holdings.forget(taken)
+                    continue
+                delivery_tag = self.delivery_tag + 1
+                self.delivery_tag += step
+                if not no_ack:
+                    unacked = Unacked(consumer, handle, taken)
+                    self.unacked[delivery_tag] = unacked
+                    if slot >= 0:
+                        session.holdings.slots[slot] = unacked
+                    consumer.unacked += 1
+                    self.consumers_unacked += 1
+                if redelivered:
+                    again += 1
+                if deliveries and handle.counts_deliveries:
+                    source.add_delivery_count(properties, deliveries)
+                batch.append((_Deliver(tag, delivery_tag, redelivered, exchange, routing_key), properties, body))
+                if traced is not None:
+                    traced.append(
+                        (Message(exchange, routing_key, properties, body, 0, 0, 0, 0), redelivered, deliveries)
+                    )
+        finally:
+            # What counts as delivered is, whatever comes in between.
+            if batch:
+                session.outbox.deliveries(self.number, tag, batch)
         handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST
         if again:
             handle.counts[REDELIVERED] = handle.counts[REDELIVERED] + again & MOST

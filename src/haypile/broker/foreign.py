@@ -23,7 +23,7 @@ from haypile.broker import message, source
 from haypile.broker.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
-from haypile.broker.raw import address_of, message_of, number_of
+from haypile.broker.raw import address_of, message_of, number_of, raw_message
 from haypile.hay.gates import GENERATION
 from haypile.lanes import foreign
 from haypile.lanes.attach import open_foreign
@@ -256,13 +256,13 @@ class ForeignHandle(QueueHandle):
 
     def receiver(self, lane: ForeignLane) -> Callable[[], Taken | None]:
         """Takes messages that are not acknowledged."""
-        session, name, kind = self.session, self.queue.name, lane.kind
+        name, kind, take, new = self.queue.name, lane.kind, lane.receive, tuple.__new__
 
         def receive() -> Taken | None:
-            found = lane.receive()
+            found = take()
             if found is None:
                 return None
-            return source.Taken(message_of(session, name, found[0], kind, found[1], False), False, -1, 0, b"", 0)
+            return new(source.Taken, (raw_message(name, found[0], kind, found[1]), False, -1, 0, b"", 0))
 
         return receive
 

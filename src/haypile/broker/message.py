@@ -162,10 +162,18 @@ def decode(record: bytes, nonce: bytes) -> Message:
 
     Raises ``Foreign`` when these are not the bytes of a record of this store.
     """
+    exchange, routing_key, properties, body = contents(record, nonce)
+    _, time, session, _, _, _, priority, flags = HEADER.unpack_from(record)
+    return _new_tuple(Message, (exchange, routing_key, properties, body, time, session, priority, flags))
+
+
+def contents(record: bytes, nonce: bytes) -> tuple[str, str, BasicProperties, bytes]:
+    """Of the message in ``record``: exchange, routing key, properties, body.
+
+    Raises ``Foreign`` when these are not the bytes of a record of this store.
+    """
     try:
-        found, time, session, body_length, props_length, prefix_length, priority, flags = HEADER.unpack_from(
-            record
-        )
+        found, _, _, body_length, props_length, prefix_length, _, _ = HEADER.unpack_from(record)
         props_at = HEADER_SIZE + prefix_length
         body_at = props_at + props_length
         if found != nonce or body_at + body_length != len(record) or not prefix_length:
@@ -173,10 +181,7 @@ def decode(record: bytes, nonce: bytes) -> Message:
         prefix = record[HEADER_SIZE:props_at]
         known = _prefixes.get(prefix)
         exchange, routing_key = known if known is not None else decode_prefix(prefix)
-        properties = decode_properties(record[props_at:body_at])
-        return _new_tuple(
-            Message, (exchange, routing_key, properties, record[body_at:], time, session, priority, flags)
-        )
+        return exchange, routing_key, decode_properties(record[props_at:body_at]), record[body_at:]
     except Foreign:
         raise
     except Exception as error:

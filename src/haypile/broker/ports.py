@@ -10,7 +10,7 @@ wire other than through ``Outbox``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,9 @@ class Outbox(Protocol):
 
     def content(self, channel: int, method: Any, properties: BasicProperties, body: bytes) -> None:
         """Pass Basic.Deliver, Basic.Return or Basic.GetOk with its content to the client."""
+
+    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, BasicProperties, bytes]]) -> None:
+        """Pass several Basic.Deliver for one consumer, each with its content, as ``content`` would one by one."""
 
     def watch(self, fd: int) -> None:
         """Call ``Session.on_ready(fd)`` whenever ``fd`` is readable (level-triggered)."""

@@ -13,7 +13,7 @@ it, a connection to each RabbitMQ. A channel is opened there by the first method
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika import spec
@@ -53,6 +53,11 @@ class LocalSide:
     def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
         """See ``broker.ports.Outbox``."""
         self.owner.take(None, channel, method, properties, body)
+
+    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+        """See ``broker.ports.Outbox``."""
+        for method, properties, body in batch:
+            self.owner.take(None, channel, method, properties, body)
 
 
 class HybridSession:

@@ -60,6 +60,9 @@ class Poller:
     def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
         """See ``Outbox``: nothing is delivered, items are fetched."""
 
+    def deliveries(self, channel: int, consumer_tag: str, batch: Any) -> None:
+        """The same."""
+
     def watch(self, fd: int) -> None:
         """See ``Outbox``."""
         self.poll.register(fd, select.EPOLLIN)

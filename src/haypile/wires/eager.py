@@ -10,7 +10,7 @@ afterwards), so a delivery may go up while the broker is still at work, and no l
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika import spec
@@ -55,6 +55,13 @@ class EagerWire(LocalWire):
             self.connection.receive_delivery(channel, method, properties, body)
         else:
             self.inbox.append((channel, method, properties, body))
+
+    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+        """See ``Outbox.deliveries``: likewise."""
+        if self._working and not self.inbox:
+            self.connection.receive_deliveries(channel, consumer_tag, batch)
+        else:
+            self.inbox.extend([(channel, *one) for one in batch])
 
     def turn(self) -> None:
         """Hand everything that waits to pika."""

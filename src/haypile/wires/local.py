@@ -15,7 +15,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +204,12 @@ class LocalWire:
     def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
         """See ``Outbox.content``."""
         self.inbox.append((channel, method, properties, body))
+        if not self._scheduled:
+            self.schedule()
+
+    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+        """See ``Outbox.deliveries``."""
+        self.inbox.extend([(channel, *one) for one in batch])
         if not self._scheduled:
             self.schedule()
 

@@ -16,7 +16,7 @@ import copy
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import pika.connection
@@ -32,6 +32,7 @@ _Ack = spec.Basic.Ack
 _Nack = spec.Basic.Nack
 _Get = spec.Basic.Get
 _GetOk = spec.Basic.GetOk
+_Delivery = blocking_connection._ConsumerDeliveryEvt
 _GET_REPLIES = (_GetOk, spec.Basic.GetEmpty)
 
 #: Logger and states by the names that pika's own code uses.
@@ -63,6 +64,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_cleanup": ("self",),
         "_dispatch_connection_events": ("self",),
         "_dispatch_channel_events": ("self",),
+        "_request_channel_dispatch": ("self", "channel_number"),
     },
     "pika.adapters.base_connection.BaseConnection": {
         "_unshim_connection_workflow_callback": ("user_on_done", "shim_or_exc"),
@@ -127,11 +129,12 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers"),
     "pika.adapters.blocking_connection.BlockingChannel": (
         "_impl",
-        *("_consumer_infos", "_pending_events"),
         "_delivery_confirmation",
         "_message_confirmation_result",
         "_basic_getempty_result",
         "_puback_return",
+        "_consumer_infos",
+        "_pending_events",
     ),
 }
 
@@ -282,6 +285,18 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
             channel._on_deliver(_Method(number, method), _Header(number, len(body), properties), body)
         else:
             consumer(channel, method, properties, body)
+
+    def receive_deliveries(self, number: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+        """Hand several Basic.Deliver for one consumer to pika."""
+        channel = self._channels.get(number)
+        if channel is None:
+            return
+        blocking = getattr(channel._consumers.get(consumer_tag), "__self__", None)
+        if blocking.__class__ is QuickChannel and consumer_tag not in channel._cancelled:
+            blocking.take_deliveries(consumer_tag, batch)
+            return
+        for method, properties, body in batch:
+            self.receive_delivery(number, method, properties, body)
 
     def heartbeat(self) -> None:
         """Answer a heartbeat: pika looks at the number of bytes that came."""
@@ -635,12 +650,16 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
             if returned:
                 raise exceptions.UnroutableError(returned)
 
-    def _on_consumer_message_delivery(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if self._consumer_infos[method.consumer_tag].alternate_event_sink is not None:
-            super()._on_consumer_message_delivery(channel, method, properties, body)
+    def take_deliveries(self, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+        """What pika's ``_on_consumer_message_delivery`` does for each of ``batch``, for all of it."""
+        events = [_Delivery(method, properties, body) for method, properties, body in batch]
+        sink = self._consumer_infos[consumer_tag].alternate_event_sink
+        if sink is None:
+            self._pending_events.extend(events)
+            self.connection._request_channel_dispatch(self.channel_number)
             return
-        self._pending_events.append(blocking_connection._ConsumerDeliveryEvt(method, properties, body))
-        self.connection._channels_pending_dispatch.add(channel.channel_number)
+        for event in events:
+            sink(event)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """See pika."""
