@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ class Told(Box):
         super().__init__()
         self.bodies: list[bytes] = []
 
-    def content(self, channel: int, method: Any, properties: BasicProperties, body: bytes) -> None:
-        super().content(channel, method, properties, body)
-        self.bodies.append(body)
+    def contents(self, channel: int, batch: Sequence[tuple[Any, BasicProperties, bytes]]) -> None:
+        super().contents(channel, batch)
+        self.bodies.extend(body for _, _, body in batch)
 
 
 class Desk:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,7 @@ class Box:
         """Keep it."""
         self.methods.append(method)
 
-    def content(self, channel: int, method: Any, properties: BasicProperties, body: bytes) -> None:
-        """Keep the method."""
-        self.methods.append(method)
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Any) -> None:
+    def contents(self, channel: int, batch: Sequence[tuple[Any, BasicProperties, bytes]]) -> None:
         """Keep the methods."""
         self.methods.extend(method for method, _, _ in batch)
 

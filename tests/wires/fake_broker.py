@@ -86,7 +86,7 @@ class FakeSession:
     def deliver(self, channel: int, consumer_tag: str, body: bytes) -> None:
         self.tag += 1
         method = spec.Basic.Deliver(consumer_tag, self.tag, False, "", "queue")
-        self.outbox.content(channel, method, PROPERTIES, body)
+        self.outbox.contents(channel, [(method, PROPERTIES, body)])
 
     def before_sleep(self) -> None:
         self.sleeps += 1

@@ -145,7 +145,7 @@ class Channel:
         finally:
             # What counts as delivered is, whatever comes in between.
             if batch:
-                session.outbox.deliveries(self.number, tag, batch)
+                session.outbox.contents(self.number, batch)
         handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST
         if again:
             handle.counts[REDELIVERED] = handle.counts[REDELIVERED] + again & MOST

@@ -22,17 +22,18 @@ from pika.spec import BasicProperties
 Offload = Callable[[Callable[[], object], Callable[[BaseException | None], None]], None]
 
 
+#: A method, properties, body.
+Content = tuple[Any, BasicProperties, bytes]
+
+
 class Outbox(Protocol):
     """Where a session puts what the client is to see, in this order."""
 
     def method(self, channel: int, method: Any) -> None:
         """Pass a method without content to the client."""
 
-    def content(self, channel: int, method: Any, properties: BasicProperties, body: bytes) -> None:
-        """Pass Basic.Deliver, Basic.Return or Basic.GetOk with its content to the client."""
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, BasicProperties, bytes]]) -> None:
-        """Pass several Basic.Deliver for one consumer, each with its content, as ``content`` would one by one."""
+    def contents(self, channel: int, batch: Sequence[Content]) -> None:
+        """Pass Basic.Return or Basic.GetOk with its content to the client, or Basic.Deliver: all for one consumer."""
 
     def watch(self, fd: int) -> None:
         """Call ``Session.on_ready(fd)`` whenever ``fd`` is readable (level-triggered)."""

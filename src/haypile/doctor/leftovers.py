@@ -39,10 +39,7 @@ class Nobody:
     def method(self, channel: int, method: Any) -> None:
         """Nothing is asked."""
 
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
-        """Nothing is consumed."""
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Any) -> None:
+    def contents(self, channel: int, batch: Any) -> None:
         """Nothing is consumed."""
 
     def watch(self, fd: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pika import spec
 
-from haypile.broker.ports import Outbox, VhostTarget
+from haypile.broker.ports import Content, Outbox, VhostTarget
 from haypile.broker.session import Session
 from haypile.hybrid import crossing, ending, publishing
 from haypile.hybrid.channel import Channel, Side
@@ -50,11 +50,7 @@ class LocalSide:
         """See ``broker.ports.Outbox``."""
         self.owner.take(None, channel, method, None, None)
 
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
-        """See ``broker.ports.Outbox``."""
-        self.owner.take(None, channel, method, properties, body)
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+    def contents(self, channel: int, batch: Sequence[Content]) -> None:
         """See ``broker.ports.Outbox``."""
         for method, properties, body in batch:
             self.owner.take(None, channel, method, properties, body)
@@ -299,7 +295,7 @@ class HybridSession:
         if body is None:
             self.outbox.method(number, method)
         else:
-            self.outbox.content(number, method, properties, body)
+            self.outbox.contents(number, ((method, properties, body),))
 
     def _translate(self, channel: Channel, side: Side, method: Any) -> bool:
         """Make ``method`` one of the program's; False: nothing is left to say."""

@@ -57,11 +57,8 @@ class Poller:
     def method(self, channel: int, method: Any) -> None:
         """See ``Outbox``: nobody sends methods here that are answered."""
 
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
+    def contents(self, channel: int, batch: Any) -> None:
         """See ``Outbox``: nothing is delivered, items are fetched."""
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Any) -> None:
-        """The same."""
 
     def watch(self, fd: int) -> None:
         """See ``Outbox``."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from pika import spec
 
+from haypile.broker.ports import Content
 from haypile.wires.local import LocalWire
 from haypile.wires.opening import FAILURES
 from haypile.wires.seam import turn_loop
@@ -49,17 +50,10 @@ class EagerWire(LocalWire):
         if self.session is None:
             super().schedule()
 
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
-        """See ``Outbox.content``: a delivery goes up at once when nothing waits before it."""
-        if self._working and not self.inbox and method.__class__ is _Deliver:
-            self.connection.receive_delivery(channel, method, properties, body)
-        else:
-            self.inbox.append((channel, method, properties, body))
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
-        """See ``Outbox.deliveries``: likewise."""
-        if self._working and not self.inbox:
-            self.connection.receive_deliveries(channel, consumer_tag, batch)
+    def contents(self, channel: int, batch: Sequence[Content]) -> None:
+        """See ``Outbox.contents``: deliveries go up at once when nothing waits before them."""
+        if self._working and not self.inbox and batch[0][0].__class__ is _Deliver:
+            self.connection.receive_deliveries(channel, batch)
         else:
             self.inbox.extend([(channel, *one) for one in batch])
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import exceptions, frame, spec
 
-from haypile.broker.ports import Offload, VhostTarget
+from haypile.broker.ports import Content, Offload, VhostTarget
 from haypile.wires import handshake, lives, workers
 from haypile.wires.opening import FAILURES, Opening
 from haypile.wires.seam import Seam
@@ -201,14 +201,8 @@ class LocalWire:
         if not self._scheduled:
             self.schedule()
 
-    def content(self, channel: int, method: Any, properties: Any, body: bytes) -> None:
-        """See ``Outbox.content``."""
-        self.inbox.append((channel, method, properties, body))
-        if not self._scheduled:
-            self.schedule()
-
-    def deliveries(self, channel: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
-        """See ``Outbox.deliveries``."""
+    def contents(self, channel: int, batch: Sequence[Content]) -> None:
+        """See ``Outbox.contents``."""
         self.inbox.extend([(channel, *one) for one in batch])
         if not self._scheduled:
             self.schedule()

@@ -286,11 +286,12 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
         else:
             consumer(channel, method, properties, body)
 
-    def receive_deliveries(self, number: int, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
+    def receive_deliveries(self, number: int, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
         """Hand several Basic.Deliver for one consumer to pika."""
         channel = self._channels.get(number)
         if channel is None:
             return
+        consumer_tag = batch[0][0].consumer_tag
         blocking = getattr(channel._consumers.get(consumer_tag), "__self__", None)
         if blocking.__class__ is QuickChannel and consumer_tag not in channel._cancelled:
             blocking.take_deliveries(consumer_tag, batch)

@@ -108,14 +108,8 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
         channel.unacked[channel.delivery_tag] = Unacked(None, handle, taken)
     if handle.counts_deliveries:
         source.add_delivery_count(message.properties, taken.deliveries)
-    session.outbox.content(
-        channel.number,
-        spec.Basic.GetOk(
-            channel.delivery_tag, taken.redelivered, message.exchange, message.routing_key, left
-        ),
-        message.properties,
-        message.body,
-    )
+    got = spec.Basic.GetOk(channel.delivery_tag, taken.redelivered, message.exchange, message.routing_key, left)
+    session.outbox.contents(channel.number, ((got, message.properties, message.body),))
     if topology.traced:
         firehose.delivered(session, channel.number, handle, [(message, taken.redelivered, taken.deliveries)])
     return None

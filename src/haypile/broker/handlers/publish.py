@@ -131,12 +131,9 @@ def deliver(session: Session, channel: Channel, prepared: Prepared) -> None:
         except Congested as error:
             raise error.then(later(session, channel, prepared.tag)) from None
     elif method.mandatory:
-        session.outbox.content(
-            channel.number,
-            spec.Basic.Return(NO_ROUTE, "NO_ROUTE", method.exchange, method.routing_key),
-            message.decode_properties(prepared.encoded),
-            prepared.body,
-        )
+        returned = spec.Basic.Return(NO_ROUTE, "NO_ROUTE", method.exchange, method.routing_key)
+        properties = message.decode_properties(prepared.encoded)
+        session.outbox.contents(channel.number, ((returned, properties, prepared.body),))
     if channel.mode is Mode.CONFIRM:
         confirm(session, channel, prepared.tag, accepted)
 
