@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
 
-#: Messages acknowledged before the loop has its turn, where it has other work.
-ACKED_AT_ONCE = 500
+#: Messages acknowledged, and refused for good, before the loop has its turn, where it has other work.
+ACKED_AT_ONCE, REFUSED_AT_ONCE = 500, 32
 #: Looking a queue up reads nothing from the store.
 NO_TXN = cast("WriteTxn", None)
 
@@ -177,7 +177,7 @@ def finish_to(session: Session, channel: Channel, kind: str, last: int, requeue:
     """
     most = None
     if session.sliced and channel.mode is not Mode.TX:
-        most = ACKED_AT_ONCE if kind == "ack" else settle.SLICE
+        most = ACKED_AT_ONCE if kind == "ack" else settle.SLICE if requeue else REFUSED_AT_ONCE
     finish(session, channel, kind, channel.collect_to(last, most), requeue)
     if most is not None and next(iter(channel.unacked), last + 1) <= last:
         raise Unfinished(functools.partial(finish_to, session, channel, kind, last, requeue))
