@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from haypile.broker import firehose, source, texts
+from haypile.broker import firehose, texts
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import Foreign, Message, contents, encode_message
+from haypile.broker.properties import add_delivery_count
 from haypile.hay.counters import DELIVERED, MOST, REDELIVERED
 from haypile.hay.gates import VERSION
 
@@ -136,7 +137,7 @@ class Channel:
                 if redelivered:
                     again += 1
                 if deliveries and handle.counts_deliveries:
-                    source.add_delivery_count(properties, deliveries)
+                    add_delivery_count(properties, deliveries)
                 batch.append((_Deliver(tag, delivery_tag, redelivered, exchange, routing_key), properties, body))
                 if traced is not None:
                     traced.append(

@@ -1,6 +1,6 @@
 """Properties of a message that mean something to the broker.
 
-Owns: the checks RabbitMQ makes of user_id, expiration, CC and BCC when a message is published.
+Owns: the checks RabbitMQ makes of user_id, expiration, CC and BCC when a message is published; x-delivery-count.
 Must not know: queues, channels.
 """
 
@@ -14,6 +14,7 @@ from pika.spec import BasicProperties
 from haypile.broker import texts
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.terms import quote, type_name
+from haypile.broker.wide import long
 
 #: Headers that carry further routing keys (https://www.rabbitmq.com/docs/sender-selected).
 COPIES = ("CC", "BCC")
@@ -69,3 +70,8 @@ def copied_to(headers: dict[str, Any]) -> list[str]:
             raise PreconditionFailed(texts.unacceptable_header(name, type_name(value)))
         keys.extend(key for key in value if isinstance(key, str))
     return keys
+
+
+def add_delivery_count(properties: BasicProperties, deliveries: int) -> None:
+    """Set x-delivery-count (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling)."""
+    properties.headers = {**(properties.headers or {}), "x-delivery-count": long(deliveries)}

@@ -32,8 +32,10 @@ TOKEN = b""
 #: What stands for the gate page once a session is over.
 NOTHING = memoryview(bytes(8)).cast("Q")
 UNCOUNTED = uncounted()
-#: After a vain wait for room in a lane, so many overflows go to the hay without a wait.
+#: After a vain wait for a lane, so many messages go to the hay without a wait.
 IN_VAIN = 16
+#: So many messages in the hay are soon gone; and how long a closed gate is waited for then, seconds.
+LITTLE, PAUSE = 64, 0.002
 
 
 class QueueHandle(Elsewhere):
@@ -217,7 +219,7 @@ class QueueHandle(Elsewhere):
         is most likely running, and waiting is cheaper for both than a detour through the hay.
         """
         words, base = self.words, self.base
-        if words[base]:
+        if words[base] and not (patience >= PAUSE and self.wait_for_gate(len(record))):
             return False
         lane = self.lane
         if words[base + GENERATION] != self.generation:
@@ -231,6 +233,27 @@ class QueueHandle(Elsewhere):
         except LaneGone:
             self.generation = -1
             return False
+
+    def wait_for_gate(self, size: int) -> bool:
+        """The gate is closed: wait for another session's consumer to open it, where the hay holds little.
+
+        Else it would stay closed: what is published meanwhile goes to the hay, under the write lock that the
+        consumers need to empty it.
+        """
+        if self.in_vain:
+            self.in_vain -= 1
+            return False
+        lane, words = self.lane, self.words
+        if (
+            lane is not None
+            and size <= lane.msgsize
+            and words[self.base + CONSUMERS] > self.own_consumers
+            and self.vhost.hay.count_now(self.id) <= LITTLE
+            and self.vhost.hay.gates.wait(self.base, PAUSE)
+        ):
+            return True
+        self.in_vain = IN_VAIN
+        return False
 
     def wait_for_room(self, lane: Lane, record: bytes, patience: float) -> bool:
         """The lane is full: wait for another session's consumer, unless that was in vain lately."""

@@ -16,15 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pika.spec import BasicProperties
-
 from haypile.broker import message, scarcity
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
-from haypile.broker.wide import long
 from haypile.hay.gates import CONSUMERS, GENERATION
 from haypile.hay.haste import patient
 from haypile.lanes.errors import LaneGone
@@ -38,6 +35,8 @@ if TYPE_CHECKING:
 #: Messages a lone consumer takes at once. With neighbours it takes one at a time: a batch in
 #: hand cannot be shared any more (RabbitMQ deals messages out round-robin).
 BATCH = 64
+#: With neighbours, and no acknowledgements: one message, and of those behind it in the lane as many as each would get.
+FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks).
 TURN = 64
 
@@ -145,8 +144,11 @@ class Source:
                 return
             count = len(self.consumers)
             budget = 1
-            if count == 1 and words[base + CONSUMERS] <= 1:
-                budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
+            if count == 1:
+                if words[base + CONSUMERS] <= 1:
+                    budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
+                elif consumer.no_ack:
+                    budget = FAIR
             taken = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
                 if self.idle:
@@ -186,12 +188,12 @@ class Source:
             session.ring(below)
 
     def take(self, budget: int, no_ack: bool) -> list[Taken]:
-        """Up to ``budget`` messages, in order. An empty list with ``idle`` unset: try again."""
+        """Up to ``budget`` messages (or a ``FAIR`` part), in order. An empty list with ``idle`` unset: try again."""
         handle = self.handle
         if handle.words[handle.base]:
             return self.serve_hay(budget, no_ack)
         if handle.foreign:
-            return handle.take(self, budget, no_ack)
+            return handle.take(self, budget or 1, no_ack)
         lane = handle.lane
         if handle.words[handle.base + GENERATION] != handle.generation:
             lane = self.follow()
@@ -211,17 +213,22 @@ class Source:
     def take_from_lane(self, lane: Lane, budget: int, got: list[Taken]) -> None:
         """For consumers that do not acknowledge: what is received is gone from the kernel."""
         receive = lane.receive
-        for _ in range(budget):
+        most = budget or 1
+        while len(got) < most:
             record = receive()
             if not record:
                 if record is None:
                     self.idle = self.handle.may_sleep(lane)
                 break
             got.append(_new_tuple(Taken, (record, False, -1, 0, b"", 0)))
-            if len(got) == 1 and not lane.depth():
+            if len(got) == 1:
                 # Mostly there is one message, and asking costs a quarter of a receive in vain.
-                self.idle = self.handle.may_sleep(lane)
-                break
+                left = lane.depth()
+                if not left:
+                    self.idle = self.handle.may_sleep(lane)
+                    break
+                if budget == FAIR:
+                    most += left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
 
     def land(self, lane: Lane, budget: int, got: list[Taken]) -> None:
         """For consumers that acknowledge: receive straight into slots that outlive us."""
@@ -286,8 +293,8 @@ class Source:
         """
         neighbours = self.handle.words[self.handle.base + CONSUMERS]
         consumer = self.consumers[0]
-        if budget != 1 or neighbours < 2 or len(self.consumers) != 1 or self.queue.args.max_priority:
-            return budget
+        if budget > 1 or neighbours < 2 or len(self.consumers) != 1 or self.queue.args.max_priority:
+            return budget or 1
         part = txn.count(self.handle.id)[0] // (2 * neighbours)
         return max(1, min(part, BATCH, consumer.credit()))
 
@@ -411,8 +418,3 @@ def decode(session: Session, queue: str, record: bytes | message.Message) -> mes
     except message.Foreign as error:
         session.set_aside(queue, record, error)
         return None
-
-
-def add_delivery_count(properties: BasicProperties, deliveries: int) -> None:
-    """Set x-delivery-count (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling)."""
-    properties.headers = {**(properties.headers or {}), "x-delivery-count": long(deliveries)}

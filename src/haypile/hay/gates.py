@@ -21,6 +21,7 @@ import errno
 import mmap
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,9 @@ UNKNOWN = (1 << 64) - 1
 
 #: Words of a slot, counted from its base.
 CLOSED, CONSUMERS, GENERATION, QUEUE = 0, 1, 2, 3
+
+#: How often a process that waits lets others run before it sleeps, and how long it sleeps then, seconds.
+YIELDS, NAP = 16, 0.0001
 
 #: The file grows by this many bytes: 1024 slots, a multiple of the page size.
 CHUNK = 65536
@@ -167,6 +171,20 @@ class Gates:
     @alarm.setter
     def alarm(self, value: int) -> None:
         self.words[ALARM] = value
+
+    def wait(self, word: int, seconds: float) -> bool:
+        """Wait up to ``seconds`` until ``word`` is 0; whether it is."""
+        words = self.words
+        for _ in range(YIELDS):
+            if not words[word]:
+                return True
+            os.sched_yield()
+        deadline = time.monotonic() + seconds
+        while words[word]:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(NAP)
+        return True
 
     # -- slots --------------------------------------------------------------------------------
 

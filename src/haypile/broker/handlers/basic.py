@@ -19,6 +19,7 @@ from haypile.broker.errors import NotAllowed, NotImplementedByBroker
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import handles
 from haypile.broker.pressure import Unfinished
+from haypile.broker.properties import add_delivery_count
 from haypile.broker.source import Source, Taken
 from haypile.hay.counters import ACKED, DELIVERED, MOST, REDELIVERED
 
@@ -107,7 +108,7 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
     if not method.no_ack:
         channel.unacked[channel.delivery_tag] = Unacked(None, handle, taken)
     if handle.counts_deliveries:
-        source.add_delivery_count(message.properties, taken.deliveries)
+        add_delivery_count(message.properties, taken.deliveries)
     got = spec.Basic.GetOk(channel.delivery_tag, taken.redelivered, message.exchange, message.routing_key, left)
     session.outbox.contents(channel.number, ((got, message.properties, message.body),))
     if topology.traced:
