@@ -219,7 +219,7 @@ class QueueHandle(Elsewhere):
         is most likely running, and waiting is cheaper for both than a detour through the hay.
         """
         words, base = self.words, self.base
-        if words[base] and not (patience >= PAUSE and self.wait_for_gate(len(record))):
+        if words[base] and not (patience >= PAUSE and wait_for_gate(self, len(record))):
             return False
         lane = self.lane
         if words[base + GENERATION] != self.generation:
@@ -233,27 +233,6 @@ class QueueHandle(Elsewhere):
         except LaneGone:
             self.generation = -1
             return False
-
-    def wait_for_gate(self, size: int) -> bool:
-        """The gate is closed: wait for another session's consumer to open it, where the hay holds little.
-
-        Else it would stay closed: what is published meanwhile goes to the hay, under the write lock that the
-        consumers need to empty it.
-        """
-        if self.in_vain:
-            self.in_vain -= 1
-            return False
-        lane, words = self.lane, self.words
-        if (
-            lane is not None
-            and size <= lane.msgsize
-            and words[self.base + CONSUMERS] > self.own_consumers
-            and self.vhost.hay.count_now(self.id) <= LITTLE
-            and self.vhost.hay.gates.wait(self.base, PAUSE)
-        ):
-            return True
-        self.in_vain = IN_VAIN
-        return False
 
     def wait_for_room(self, lane: Lane, record: bytes, patience: float) -> bool:
         """The lane is full: wait for another session's consumer, unless that was in vain lately."""
@@ -293,3 +272,25 @@ class QueueHandle(Elsewhere):
         except LaneGone:
             return False
         return True
+
+
+def wait_for_gate(handle: QueueHandle, size: int) -> bool:
+    """The gate is closed: wait for another session's consumer to open it, where the hay holds little.
+
+    Else it would stay closed: what is published meanwhile goes to the hay, under the write lock that the
+    consumers need to empty it.
+    """
+    if handle.in_vain:
+        handle.in_vain -= 1
+        return False
+    lane, words = handle.lane, handle.words
+    if (
+        lane is not None
+        and size <= lane.msgsize
+        and words[handle.base + CONSUMERS] > handle.own_consumers
+        and handle.vhost.hay.count_now(handle.id) <= LITTLE
+        and handle.vhost.hay.gates.wait(handle.base, PAUSE)
+    ):
+        return True
+    handle.in_vain = IN_VAIN
+    return False
