@@ -441,3 +441,16 @@ def test_random_steps_agree_with_the_model(hay: Hay, seed: int) -> None:
             txn.drop(session, [tag for tag, _ in txn.taken(session)])
         assert txn.first_internal(b"\x40") is None
     assert lmdb_entries(hay) == 0
+
+
+def test_a_batch_ends_behind_the_bytes_it_may_have(hay: Hay) -> None:
+    """At least one message comes, however large it is."""
+    with hay.write() as txn:
+        for number in range(6):
+            txn.put(1, b"\xff" + number.to_bytes(12, "big"), bytes(1000))
+    with hay.write() as txn:
+        assert len(txn.take(1, 6, 1)) == 1
+        assert len(txn.take(1, 6, 1500)) == 2
+        assert len(txn.hold(1, 6, 7, 1, 1000)) == 1
+        assert len(txn.take(1, 6)) == 2
+        assert txn.count(1) == (0, 0)

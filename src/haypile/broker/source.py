@@ -30,15 +30,15 @@ from haypile.lanes.lane import Lane
 if TYPE_CHECKING:
     from haypile.broker.consumer import Consumer
     from haypile.broker.session import Session
-    from haypile.hay.txn import Entry, WriteTxn
+    from haypile.hay.txn import WriteTxn
 
-#: Messages a lone consumer takes at once. With neighbours it takes one at a time: a batch in
-#: hand cannot be shared any more (RabbitMQ deals messages out round-robin).
-BATCH = 64
+#: Messages a lone consumer takes at once, and bytes: more would not stay in the processor's cache. With neighbours
+#: it takes one at a time: a batch in hand cannot be shared any more (RabbitMQ deals messages out round-robin).
+BATCH, BATCH_BYTES = 64, 1 << 20
 #: With neighbours, and no acknowledgements: one message, and of those behind it in the lane as many as each would get.
 FAIR = 0
-#: Messages delivered before the loop gets its turn (timers, other descriptors, acks).
-TURN = 64
+#: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
+TURN, LARGE = 64, 14
 
 REDELIVERED = 1
 #: Half the time of calling a NamedTuple.
@@ -154,7 +154,7 @@ class Source:
                 if self.idle:
                     return
                 continue
-            most -= len(taken)
+            most -= len(taken) + (len(taken) * len(taken[0].record) >> LARGE)
             if count > 1:
                 self.served(consumer)
             consumer.channel.deliver(consumer, taken)
@@ -308,7 +308,7 @@ class Source:
         if no_ack:
             got = [
                 _new_tuple(Taken, (record, bool(flags & REDELIVERED), -1, 0, order, deliveries))
-                for (_, order, flags, deliveries, _, _, _), record in txn.take(handle.id, budget)
+                for (_, order, flags, deliveries, _, _, _), record in txn.take(handle.id, budget, BATCH_BYTES)
             ]
         else:
             got = self.hold(txn, budget)
@@ -320,7 +320,7 @@ class Source:
         """Move heads of the hay to our taken list."""
         holdings = self.session.holdings
         number = holdings.next_number
-        entries: list[tuple[Entry, bytes]] = txn.hold(self.handle.id, budget, self.session.id, number)
+        entries = txn.hold(self.handle.id, budget, self.session.id, number, BATCH_BYTES)
         holdings.next_number += len(entries)
         return [
             Taken(record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries)

@@ -39,6 +39,9 @@ from haypile.hay.reading import ReadTxn
 
 __all__ = ["Entry", "ReadTxn", "WriteTxn"]
 
+#: More bytes than there are.
+UNLIMITED = 1 << 62
+
 _prefix = PREFIX.pack
 _tag_key = TAG.pack
 _body_key = BODY.pack
@@ -153,11 +156,11 @@ class WriteTxn(Noting):
             self._txn.delete(key)
         self._txn.delete(_body_key(body), b"", self._hay.db_body)
 
-    def take(self, queue: int, limit: int) -> list[tuple[Entry, bytes]]:
-        """Remove up to ``limit`` messages from the head of ``queue``, for good."""
+    def take(self, queue: int, limit: int, most: int = UNLIMITED) -> list[tuple[Entry, bytes]]:
+        """Remove up to ``limit`` messages from the head of ``queue``: none behind the first ``most`` bytes."""
         taken: list[tuple[Entry, bytes]] = []
         bodies = None
-        for key, value in self._pop_heads(queue, limit):
+        for key, value in self._pop_heads(queue, limit, most):
             kind, flags, deliveries, expires, size, body = _unpack_head(value)
             if flags & JOURNALED:
                 self.note_gone(key[1:])
@@ -176,14 +179,16 @@ class WriteTxn(Noting):
             bodies.close()
         return taken
 
-    def hold(self, queue: int, limit: int, session: int, first_tag: int) -> list[tuple[Entry, bytes]]:
-        """Move up to ``limit`` messages from the head of ``queue`` to what ``session`` holds.
+    def hold(
+        self, queue: int, limit: int, session: int, first_tag: int, most: int = UNLIMITED
+    ) -> list[tuple[Entry, bytes]]:
+        """Move messages from the head of ``queue`` to what ``session`` holds; ``limit``, ``most``: see ``take``.
 
         They are held under the tags ``first_tag``, ``first_tag`` + 1 … (u64).
         """
         held: list[tuple[Entry, bytes]] = []
         put, tag = self._put, first_tag
-        for key, value in self._pop_heads(queue, limit):
+        for key, value in self._pop_heads(queue, limit, most):
             entry = entry_of(queue, key[5:], value)
             if value[1] & OWN_FLAGS == JOURNALED:
                 value = bytes((value[0], value[1] | NOTED)) + value[2:]
@@ -197,8 +202,8 @@ class WriteTxn(Noting):
             held.append((entry, record))
         return held
 
-    def _pop_heads(self, queue: int, limit: int) -> list[tuple[bytes, bytes]]:
-        """Keys and values of the first ready entries of ``queue``, now removed."""
+    def _pop_heads(self, queue: int, limit: int, most: int) -> list[tuple[bytes, bytes]]:
+        """Keys and values of the first ready entries of ``queue``, now removed; see ``take``."""
         prefix = _prefix(READY, queue)
         popped: list[tuple[bytes, bytes]] = []
         size = 0
@@ -206,7 +211,7 @@ class WriteTxn(Noting):
             item, delete = cursor.item, cursor.delete
             if not cursor.set_range(prefix + b"\x00"):
                 return popped
-            while len(popped) < limit:
+            while len(popped) < limit and size < most:
                 found = item()
                 if found[0][:5] != prefix:
                     break
