@@ -25,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pika import spec
+from pika.adapters import blocking_connection
+
 import haypile
 from bench.transports import SHARED_MEMORY
 from haypile.broker import message
@@ -118,6 +121,15 @@ def messages(body: bytes) -> Iterator[Layer]:
     yield Layer("message: headers to bytes", times(100, message.encode_properties, headers), 100)
     yield Layer("message: encode", times(100, message.encode, nonce, 1, 1, prefix, encoded, body, 0, 0), 100)
     yield Layer("message: decode", times(100, message.decode, record, nonce), 100)
+    yield Layer("message: what a client sees", times(100, message.contents, record, nonce), 100)
+    # What pika makes of a message for each callback, and what a callback could not do without.
+    yield Layer("pika: deliver, properties, event", times(100, pikas_objects), 100)
+
+
+def pikas_objects() -> None:
+    """The objects of one delivery, made by pika's own constructors."""
+    method = spec.Basic.Deliver("consumer", 1, False, "", "queue")
+    blocking_connection._ConsumerDeliveryEvt(method, spec.BasicProperties(), b"")
 
 
 # -- kernel queues ------------------------------------------------------------------------------
