@@ -1,4 +1,4 @@
-"""The short way of a message without properties to a single queue.
+"""The short way of a message without properties to a single queue, and of an ack.
 
 Owns: what may be left out when the same exchange and routing key are published to again and again.
 Must not know: pika, replies: where there may be one, the long way (``handlers.publish``) is taken.
@@ -17,7 +17,8 @@ from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.message import HEADER
 from haypile.broker.queue import QueueHandle
-from haypile.hay.counters import PUBLISHED
+from haypile.broker.settle import ACK_BATCH
+from haypile.hay.counters import ACKED, MOST, PUBLISHED
 from haypile.hay.gates import GENERATION, VERSION
 from haypile.lanes import foreign
 from haypile.lanes.errors import LaneError
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 #: Sends a body; False: nothing was done, and this way is at its end.
 Way = Callable[[bytes], bool]
+#: Acknowledges the message with this delivery tag; False: nothing was done, and the long way is to be taken.
+Acker = Callable[[int], bool]
 
-_PLAIN = Mode.PLAIN
+_PLAIN, _TX = Mode.PLAIN, Mode.TX
 #: Bytes of a record for whose copies in passing no loop need be quick.
 LARGE = 65_536
 
@@ -121,3 +124,37 @@ def _outside(session: Session, channel: Channel, handle: ForeignHandle) -> Way |
             return False
 
     return way
+
+
+def acks(session: Session, number: int) -> Acker | None:
+    """The short way of acknowledging on channel ``number``; None: there is none now."""
+    channel = session.channels.get(number)
+    if channel is None or session.closing:
+        return None
+    holdings, pressure, batch, soon = session.holdings, session.pressure, session.batch.items, session.outbox.soon
+
+    def acknowledge(tag: int) -> bool:
+        one = channel.unacked.get(tag)
+        if (
+            one is None
+            # In the store, and this is the ack with which all that wait are written down.
+            or (one.slot < 0 and (not one.number or len(holdings.acked) + 1 >= ACK_BATCH))
+            or batch
+            or pressure.waiting
+            or channel.mode is _TX
+            or channel.closing
+            or session.closing
+        ):
+            return False
+        del channel.unacked[tag]
+        channel.uncount(one)
+        counts = one.handle.counts
+        counts[ACKED] = counts[ACKED] + 1 & MOST
+        if one.slot >= 0:
+            holdings.free_slot(one.slot)
+        else:
+            holdings.acked.append(one.number)
+        soon()
+        return True
+
+    return acknowledge

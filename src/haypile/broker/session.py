@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pika.spec import Basic, BasicProperties
@@ -348,9 +349,9 @@ class Session:
             if session != self.id:
                 ring(self.vhost.hay, session)
 
-    def way(self, channel: int, exchange: str, routing_key: str) -> express.Way | None:
-        """The short way of messages without properties, if there is one now."""
-        return express.find(self, channel, exchange, routing_key)
+    def way(self, channel: int, *name: str) -> Callable[[Any], bool] | None:
+        """The short way of messages without properties to this exchange and key, if there is one now; else of acks."""
+        return express.find(self, channel, *name) if name else express.acks(self, channel)
 
     def rescue(self, handle: QueueHandle) -> None:
         """Our message went into a lane that was retired meanwhile: bring it home."""

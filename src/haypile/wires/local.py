@@ -145,22 +145,25 @@ class LocalWire:
             frame.Header(number, len(body), properties).marshal()
             raise
 
-    def way(self, number: int, exchange: str, routing_key: str) -> Callable[[bytes], bool] | None:
-        """The short way of messages without properties (``broker.express``), while this session lasts."""
+    def way(self, number: int, *name: str) -> Callable[[Any], bool] | None:
+        """The short way of messages without properties to this exchange and key, or of acks; while this session lasts.
+
+        See ``broker.express``.
+        """
         session = self.session
-        find: Callable[..., Callable[[bytes], bool] | None] | None = getattr(session, "way", None)
+        find: Callable[..., Callable[[Any], bool] | None] | None = getattr(session, "way", None)
         try:
-            way = find and find(number, exchange, routing_key)
+            way = find and find(number, *name)
         except FAILURES:
             way = None  # the long way meets it, too
         if way is None:
             return None
 
-        def guarded(body: bytes) -> bool:
+        def guarded(what: Any) -> bool:
             if self.session is not session:
                 return False
             try:
-                return way(body)
+                return way(what)
             except FAILURES as error:
                 self.fail(error)
                 return True

@@ -153,7 +153,7 @@ class Wire(Protocol):
     def emitted(self, data: bytes) -> None: ...
     def send(self, number: int, method: Any, content: Any) -> None: ...
     def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
-    def way(self, number: int, exchange: str, routing_key: str) -> Callable[[bytes], bool] | None: ...
+    def way(self, number: int, *name: str) -> Callable[[Any], bool] | None: ...
 
 
 class BlockingWire(Wire, Protocol):
@@ -312,6 +312,8 @@ class WiredChannel(pika.channel.Channel):  # type: ignore[misc]
     ways: dict[tuple[str, str], Callable[[bytes], bool]]
     #: Messages that took the long way.
     publishes = 0
+    #: The short way of acks.
+    acker: Callable[[int], bool] | None = None
 
     def basic_publish(
         self,
@@ -340,6 +342,17 @@ class WiredChannel(pika.channel.Channel):  # type: ignore[misc]
         )
         if plain:
             _learn_way(self, self.channel_number, exchange, routing_key)
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        """See pika."""
+        if (
+            multiple
+            or delivery_tag.__class__ is not int
+            or self._state != _CHANNEL_OPEN
+            or self.connection.connection_state != _OPEN
+            or not (self.acker or _learn_acks(self, self.channel_number))(delivery_tag)
+        ):
+            super().basic_ack(delivery_tag, multiple)
 
 
 # Its name stands in texts of pika's.
@@ -591,6 +604,8 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
     ways: dict[tuple[str, str], Callable[[bytes], bool]]
     #: Messages that took the long way.
     publishes = 0
+    #: The short way of acks.
+    acker: Callable[[int], bool] | None = None
 
     def basic_publish(
         self,
@@ -668,7 +683,9 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
             super().basic_ack(delivery_tag, multiple)
             return
-        wire.send(impl.channel_number, _Ack(delivery_tag, multiple), None)
+        short = not multiple and delivery_tag.__class__ is int
+        if not (short and (self.acker or _learn_acks(self, impl.channel_number))(delivery_tag)):
+            wire.send(impl.channel_number, _Ack(delivery_tag, multiple), None)
         if wire.inbox or wire.ending:
             self._flush_output()
 
@@ -706,6 +723,16 @@ def _learn_way(channel: WiredChannel | QuickChannel, number: int, exchange: str,
             if len(channel.ways) >= WAYS:
                 channel.ways.clear()
             channel.ways[exchange, routing_key] = way
+
+
+def _learn_acks(channel: WiredChannel | QuickChannel, number: int) -> Callable[[int], bool]:
+    """The short way of acks on ``channel`` (its number ``number``)."""
+    found = channel.acker = channel.wire.way(number) or _no_way
+    return found
+
+
+def _no_way(tag: int) -> bool:
+    return False
 
 
 def _never() -> bool:
