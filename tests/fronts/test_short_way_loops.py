@@ -200,6 +200,18 @@ def test_the_channel_is_closed_by_the_broker(pair: Pair) -> None:
     pair.settle()
 
 
+def test_the_connection_is_closed_by_the_broker(pair: Pair) -> None:
+    """What is published in the same turn of the loop, behind the mistake, is ignored."""
+    closed = pair.publisher.loop.create_future()
+    pair.publisher.connection.add_on_close_callback(lambda connection, reason: closed.set_result(reason))
+    pair.channel.exchange_declare("e", "nonsense")
+    for _ in range(3):
+        pair.channel.basic_publish("", "q", b"late")
+    assert isinstance(pair.publisher.wait(closed), exceptions.ConnectionClosedByBroker)
+    pair.consumer.connection.process_data_events(0.2)
+    assert pair.taken == [b"%d" % number for number in range(pair.sent)]
+
+
 def test_the_channel_and_the_connection_are_closed(pair: Pair) -> None:
     closed = pair.publisher.loop.create_future()
     pair.channel.add_on_close_callback(lambda channel, reason: closed.set_result(reason))

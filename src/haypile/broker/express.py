@@ -72,6 +72,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
             or pressure.waiting
             or channel.mode is not _PLAIN
             or channel.closing
+            or session.closing
             or ((batch or words[gate]) and not sliced)
         ):
             return False
@@ -114,6 +115,7 @@ def _outside(session: Session, channel: Channel, handle: ForeignHandle) -> Way |
             or pressure.waiting
             or channel.mode is not _PLAIN
             or channel.closing
+            or session.closing
             or handle.kernel is not lane
         ):
             return False
