@@ -202,7 +202,7 @@ class PosixLanes:
         for maxmsg, msgsize in room.sizes():
             spare = None
             try:
-                spare = _spare(name, room, maxmsg, msgsize)
+                name, spare = self._spare(name, prefix, room.spare(maxmsg, msgsize), maxmsg, announce)
                 return PosixLane(self._make(name, prefix, maxmsg, msgsize, announce))
             except (OSError, ValueError, MemoryError, posix_ipc.Error) as error:
                 why = why_not_made(error)
@@ -213,6 +213,20 @@ class PosixLanes:
                     spare.close()
         self._warn(why)
         return None
+
+    def _spare(
+        self, name: str, prefix: str, size: int, maxmsg: int, announce: Callable[[str], None] | None
+    ) -> tuple[str, Any | None]:
+        """Room for lanes to come, held while a lane is made, as a queue whose name is gone; and the lane's name.
+
+        ``maxmsg`` messages of ``size`` bytes; 0: none is needed. Of lanes that were removed, and that some process has
+        not closed yet, nobody tells how much they take.
+        """
+        if not size:
+            return name, None
+        queue = self._make(name, prefix, maxmsg, size, announce)
+        queue.unlink()
+        return queue.name, queue
 
     def _make(
         self, name: str, prefix: str, maxmsg: int, msgsize: int, announce: Callable[[str], None] | None
@@ -271,19 +285,6 @@ class PosixLanes:
         except (posix_ipc.Error, OSError):
             # Gone; or another user's, or no descriptor left: not to be used either.
             return None
-
-
-def _spare(name: str, room: LaneRoom, maxmsg: int, msgsize: int) -> Any | None:
-    """Room for lanes to come, held while a lane of ``maxmsg`` times ``msgsize`` is made: as a queue without a name.
-
-    Of lanes that were removed, and that some process has not closed yet, nobody tells how much they take.
-    """
-    size = room.spare(maxmsg, msgsize)
-    if not size:
-        return None
-    queue = posix_ipc.MessageQueue(name, posix_ipc.O_CREX, mode=0o600, max_messages=maxmsg, max_message_size=size)
-    queue.unlink()
-    return queue
 
 
 def _name(prefix: str, announce: Callable[[str], None] | None) -> str:
