@@ -100,12 +100,12 @@ def drain(url: str, queue: str, count: int, seconds: float = 30) -> list[tuple[A
     return found
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30, pause: float = 0.05) -> None:
     """Until it holds. Raises AssertionError that says what was waited for."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"waited {seconds:g} s for {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def empty(url: str, queue: str) -> bool:
