@@ -166,20 +166,25 @@ def test_the_connection_is_closed(pair: Pair) -> None:
     pair.settle()
 
 
-@pytest.mark.parametrize("case", [("", b"q", b"x"), ([], "q", b"x"), ("", "q", "text"), ("", "q", bytearray(b"x"))])
+#: Arguments of basic_publish that are not what it is meant for.
+ODD: list[tuple[Any, Any, Any]] = [("", b"q", b"x"), ([], "q", b"x"), ("", "q", "text"), ("", "q", bytearray(b"x"))]
+
+
+def outcome(publish: Callable[..., None], case: tuple[Any, Any, Any]) -> str:
+    """What becomes of it."""
+    try:
+        publish(*case)
+    except Exception as error:
+        return repr(error)
+    return "taken"
+
+
+@pytest.mark.parametrize("case", ODD)
 def test_odd_arguments_after_the_short_way(pair: Pair, case: tuple[Any, Any, Any]) -> None:
     """As before it: taken, or refused by the same exception."""
-
-    def outcome() -> str:
-        try:
-            pair.publisher.basic_publish(*case)
-        except Exception as error:
-            return repr(error)
-        return "taken"
-
-    with_ways = outcome()
+    with_ways = outcome(pair.publisher.basic_publish, case)
     pair.ways.clear()
-    assert outcome() == with_ways
+    assert outcome(pair.publisher.basic_publish, case) == with_ways
 
 
 def test_large_ones_between_small_ones(pair: Pair) -> None:

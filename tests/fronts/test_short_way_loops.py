@@ -15,6 +15,7 @@ from haypile.adapters.asyncio_connection import AsyncioConnection
 from haypile.adapters.select_connection import SelectConnection
 from haypile.wires import seam
 from tests.fronts.conftest import Connect
+from tests.fronts.test_short_way import ODD, outcome
 from tests.support.vhosts import Vhost
 
 
@@ -228,20 +229,12 @@ def test_the_channel_and_the_connection_are_closed(pair: Pair) -> None:
     assert pair.taken == [b"%d" % number for number in range(pair.sent)]
 
 
-@pytest.mark.parametrize("case", [("", b"q", b"x"), ([], "q", b"x"), ("", "q", "text"), ("", "q", bytearray(b"x"))])
+@pytest.mark.parametrize("case", ODD)
 def test_odd_arguments_after_the_short_way(pair: Pair, case: tuple[Any, Any, Any]) -> None:
     """As before it: taken, or refused by the same exception."""
-
-    def outcome() -> str:
-        try:
-            pair.channel.basic_publish(*case)
-        except Exception as error:
-            return repr(error)
-        return "taken"
-
-    with_ways = outcome()
+    with_ways = outcome(pair.channel.basic_publish, case)
     pair.ways.clear()
-    assert outcome() == with_ways
+    assert outcome(pair.channel.basic_publish, case) == with_ways
 
 
 def test_large_ones_between_small_ones(pair: Pair) -> None:

@@ -304,16 +304,37 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
         self.bytes_received += 8
 
 
-class WiredChannel(pika.channel.Channel):  # type: ignore[misc]
-    """pika's Channel, publishing straight to the wire."""
+class ShortWays:
+    """The short ways that a channel has found (``broker.express``)."""
 
-    wire: Wire
-    #: Short ways by exchange and routing key.
+    wire: Any
+    #: By exchange and routing key.
     ways: dict[tuple[str, str], Callable[[bytes], bool]]
     #: Messages that took the long way.
     publishes = 0
-    #: The short way of acks.
+    #: The one of acks.
     acker: Callable[[int], bool] | None = None
+
+    def learn_way(self, number: int, exchange: str, routing_key: str) -> None:
+        """A message went the long way on channel ``number``: now and then the short one is looked for."""
+        self.publishes += 1
+        if not self.publishes % WAY_EVERY:
+            way = self.wire.way(number, exchange, routing_key)
+            if way is not None:
+                if len(self.ways) >= WAYS:
+                    self.ways.clear()
+                self.ways[exchange, routing_key] = way
+
+    def learn_acks(self, number: int) -> Callable[[int], bool]:
+        """The short way of acks on channel ``number``; one that leads nowhere where there is none."""
+        found = self.acker = self.wire.way(number) or _no_way
+        return found
+
+
+class WiredChannel(ShortWays, pika.channel.Channel):  # type: ignore[misc]
+    """pika's Channel, publishing straight to the wire."""
+
+    wire: Wire
 
     def basic_publish(
         self,
@@ -341,7 +362,7 @@ class WiredChannel(pika.channel.Channel):  # type: ignore[misc]
             body,
         )
         if plain:
-            _learn_way(self, self.channel_number, exchange, routing_key)
+            self.learn_way(self.channel_number, exchange, routing_key)
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """See pika."""
@@ -350,7 +371,7 @@ class WiredChannel(pika.channel.Channel):  # type: ignore[misc]
             or delivery_tag.__class__ is not int
             or self._state != _CHANNEL_OPEN
             or self.connection.connection_state != _OPEN
-            or not (self.acker or _learn_acks(self, self.channel_number))(delivery_tag)
+            or not (self.acker or self.learn_acks(self.channel_number))(delivery_tag)
         ):
             super().basic_ack(delivery_tag, multiple)
 
@@ -596,16 +617,10 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
         return channel
 
 
-class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
+class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ignore[misc]
     """pika's BlockingChannel with the calls that programs make for every message cut short."""
 
     wire: BlockingWire
-    #: Short ways by exchange and routing key.
-    ways: dict[tuple[str, str], Callable[[bytes], bool]]
-    #: Messages that took the long way.
-    publishes = 0
-    #: The short way of acks.
-    acker: Callable[[int], bool] | None = None
 
     def basic_publish(
         self,
@@ -640,7 +655,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
         elif wire.inbox or wire.ending:
             self._flush_output()
         elif plain:
-            _learn_way(self, impl.channel_number, exchange, routing_key)
+            self.learn_way(impl.channel_number, exchange, routing_key)
 
     def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
         """Wait until what was just published is confirmed, as pika's ``basic_publish`` does."""
@@ -684,7 +699,7 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
             super().basic_ack(delivery_tag, multiple)
             return
         short = not multiple and delivery_tag.__class__ is int
-        if not (short and (self.acker or _learn_acks(self, impl.channel_number))(delivery_tag)):
+        if not (short and (self.acker or self.learn_acks(impl.channel_number))(delivery_tag)):
             wire.send(impl.channel_number, _Ack(delivery_tag, multiple), None)
         if wire.inbox or wire.ending:
             self._flush_output()
@@ -712,23 +727,6 @@ class QuickChannel(blocking_connection.BlockingChannel):  # type: ignore[misc]
 
 # Its name stands in texts of pika's.
 QuickChannel.__name__ = "BlockingChannel"
-
-
-def _learn_way(channel: WiredChannel | QuickChannel, number: int, exchange: str, routing_key: str) -> None:
-    """``channel`` (its number ``number``) published the long way: now and then the short one is looked for."""
-    channel.publishes += 1
-    if not channel.publishes % WAY_EVERY:
-        way = channel.wire.way(number, exchange, routing_key)
-        if way is not None:
-            if len(channel.ways) >= WAYS:
-                channel.ways.clear()
-            channel.ways[exchange, routing_key] = way
-
-
-def _learn_acks(channel: WiredChannel | QuickChannel, number: int) -> Callable[[int], bool]:
-    """The short way of acks on ``channel`` (its number ``number``)."""
-    found = channel.acker = channel.wire.way(number) or _no_way
-    return found
 
 
 def _no_way(tag: int) -> bool:
