@@ -11,10 +11,9 @@ sleeps: it says through the outbox what to watch and when to be called.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pika.spec import Basic, BasicProperties
 
@@ -28,7 +27,8 @@ from haypile.broker.entities import Queue
 from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handle import make_handle
-from haypile.broker.holdings import ROW, Holdings, Moving
+from haypile.broker.holdings import Holdings, Moving
+from haypile.broker.idle import TICK, IdleSession
 from haypile.broker.interrupts import interruptible
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Offload, Outbox, VhostTarget
@@ -42,50 +42,45 @@ from haypile.hay.counters import Counters
 from haypile.hay.errors import Busy, OutOfRoom
 from haypile.hay.haste import PAUSE, patient
 from haypile.hay.locking import check_place
-from haypile.hay.sessions import SessionFile, ring
+from haypile.hay.sessions import ring
 
 LOGGER = logging.getLogger("haypile")
-
-#: Seconds between looks at gates and at other sessions (a consumer killed right after it took a
-#: token leaves the others asleep: this look ends it). The promise is that a death is noticed within a
-#: second; the rest is for a loop that comes late.
-TICK = 0.8
 
 _Publish = Basic.Publish
 
 
-class Session:
+class Session(IdleSession):
     """One connection to a vhost of this host."""
 
-    def __init__(
-        self,
-        vhost: Vhost,
-        outbox: Outbox,
-        info: dict[str, Any],
-        user: str,
-        patience: float,
-        durable: bool,
-        offload: Offload | None = None,
-    ) -> None:
-        self.vhost = vhost
-        self.outbox = outbox
-        self.user = user
-        self.nonce = vhost.hay.nonce
-        text = json.dumps(info, default=str).encode()
-        self.file = SessionFile.create(vhost.hay, ROW.pack(0) + text)
-        self.id = self.file.id
-        #: What listings and the firehose call the connection.
-        self.name = f"{info.get('pid', 0)}.{self.id}"
+    @classmethod
+    def grow(cls, idle: IdleSession) -> None:
+        """Make ``idle`` a whole session: whoever has it has this one."""
+        before = idle.__class__
+        idle.__class__ = cls
+        try:
+            session = cast("Session", idle)
+            session.begin()
+        except BaseException:
+            idle.__class__ = before
+            raise
+        session.set_timer()
+        recovery.recover_dead(session)
+        recovery.sweep(session)
+
+    def begin(self) -> None:
+        """Have what an idle session lacks."""
+        vhost = self.vhost
+        vhost.equip()
         #: The loop has other work: what takes long is done piece by piece (``pressure.Unfinished``).
-        self.sliced = offload is not None
-        self.holdings = Holdings(self, text)
-        self.journaling = Journaling(self, vhost.hay.journal if durable else None, offload)
-        self.publisher = Publisher(self, patience)
+        self.sliced = self.offload is not None
+        self.holdings = Holdings(self, self.info)
+        self.journaling = Journaling(self, vhost.hay.journal if self.durable else None, self.offload)
+        self.publisher = Publisher(self, self.patience)
         self.batch = Batch(self)
         self.counters = Counters(self.file.counts_path())
         self.due = Due(self)
         self.pressure = Pressure(self)
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, Channel] = {number: Channel(self, number) for number in self.numbers}
         self.handles: dict[int, QueueHandle] = {}
         self.sources: dict[int, Source] = {}
         self.watched: dict[int, Source] = {}
@@ -93,7 +88,6 @@ class Session:
         self.timed_for = 0
         #: When the timer is to come, monotonic seconds.
         self.timer_at = 0.0
-        self.closing = self.closed = False
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -121,9 +115,11 @@ class Session:
         """
         vhost = Vhost.join(target)
         try:
+            vhost.equip()
             if counted:
                 ruling.check_connections(vhost, user)
             session = cls(vhost, outbox, info or {}, user, patience, target.durability == "disk", offload)
+            session.begin()
         except BaseException:
             vhost.leave()
             raise

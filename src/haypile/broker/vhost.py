@@ -13,38 +13,31 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from haypile.broker.ports import VhostTarget
-from haypile.broker.revival import revive
-from haypile.broker.rows import is_durable
-from haypile.broker.topology import Topology
-from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
 from haypile.hay.errors import OutOfRoom
-from haypile.hay.journal import Journal
 from haypile.hay.locking import was_removed
-from haypile.hay.places import make_private
+from haypile.hay.places import is_begun, make_private
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
 from haypile.lanes.errors import LaneError
-from haypile.lanes.lane import Lane, Lanes
+
+if TYPE_CHECKING:
+    from haypile.broker.topology import Topology
+    from haypile.hay.announced import Announced
+    from haypile.hay.journal import Journal
+    from haypile.lanes.lane import Lane, Lanes
 
 LOGGER = logging.getLogger("haypile")
 
 
-def lanes_of(transport: str, group: int | None = None) -> Lanes:
-    """The kernel queues called ``transport``, shared with ``group``.
-
-    Raises ``LaneError`` where they cannot be had: only the module that is used must be there.
-    """
+def check_transport(transport: str) -> None:
+    """Raise ``LaneError`` where there are no kernel queues called ``transport``: only their module must be there."""
     try:
-        if transport == "sysv":
-            from haypile.lanes.sysv import SysVLanes  # noqa: PLC0415 - sysv_ipc may be absent
-
-            return SysVLanes(group)
-        from haypile.lanes.posix import PosixLanes  # noqa: PLC0415 - posix_ipc may be absent
-
-        return PosixLanes(group)
+        import_module(f"{transport}_ipc")
     except ImportError as error:
         other = "posix" if transport == "sysv" else "sysv"
         raise LaneError(
@@ -53,27 +46,72 @@ def lanes_of(transport: str, group: int | None = None) -> Lanes:
         ) from error
 
 
+def lanes_of(transport: str, group: int | None = None) -> Lanes:
+    """The kernel queues called ``transport``, shared with ``group``."""
+    if transport == "sysv":
+        from haypile.lanes.sysv import SysVLanes  # noqa: PLC0415 - sysv_ipc may be absent
+
+        return SysVLanes(group)
+    from haypile.lanes.posix import PosixLanes  # noqa: PLC0415 - posix_ipc may be absent
+
+    return PosixLanes(group)
+
+
 class Vhost:
     """The shared parts of a vhost; get one by ``Vhost.join``, give it back by ``leave``."""
 
     _open: dict[str, Vhost] = {}
     _lock = threading.Lock()
 
+    topology: Topology
+    lanes: Lanes
+    announced: Announced
+
     def __init__(self, target: VhostTarget) -> None:
         self.target = target
         self.name = target.vhost
-        self.lanes: Lanes = lanes_of(target.transport, target.group)
-        journal = None
-        if target.journal is not None:
-            journal = Journal(target.journal, is_durable, revive, base=target.journal_base, group=target.group)
+        check_transport(target.transport)
         if target.base is not None:
             # Whoever owns a directory above ours may put another one in its place.
             make_private(target.base, group=target.group)
-        self.hay = Hay.open(target.directory, journal=journal)
-        self.topology = Topology(self.hay, target.vhost)
+        self.hay = Hay.open(target.directory, revive=self.revived)
         self.clock = Clock(self.hay.now)
-        self.announced = Announced(target.directory / "lanes")
         self.users = 0
+        self.equipped = False
+
+    def equip(self) -> None:
+        """Have what sessions need that use a queue: topology, lanes, journal. Idempotent.
+
+        Its modules are two thirds of the broker's memory, of no use to a connection that waits (``idle``).
+        """
+        with self._lock:
+            if self.equipped:
+                return
+            from haypile.broker.topology import Topology  # noqa: PLC0415 - see above
+            from haypile.hay.announced import Announced  # noqa: PLC0415
+
+            self.lanes = lanes_of(self.target.transport, self.target.group)
+            self.topology = Topology(self.hay, self.name)
+            self.announced = Announced(self.target.directory / "lanes")
+            with self.hay.lock:
+                self.hay.journal = self.hay.journal or self.journal()
+            self.equipped = True
+
+    def journal(self) -> Journal | None:
+        """The vhost's journal, if it is to have one."""
+        target = self.target
+        if target.journal is None:
+            return None
+        from haypile.broker.revival import revive  # noqa: PLC0415 - see ``equip``
+        from haypile.broker.rows import is_durable  # noqa: PLC0415
+        from haypile.hay.journal import Journal  # noqa: PLC0415
+
+        return Journal(target.journal, is_durable, revive, base=target.journal_base, group=target.group)
+
+    def revived(self) -> Journal | None:
+        """The journal that a new store is to be filled from, if there is anything in it."""
+        place = self.target.journal
+        return self.journal() if place is not None and is_begun(place) else None
 
     @classmethod
     def join(cls, target: VhostTarget) -> Vhost:

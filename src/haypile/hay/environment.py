@@ -15,7 +15,6 @@ Why it is done this way (each was measured):
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def build(place: Path) -> None:
     make_new(place)
     nonce = b"\0" * 8
     while 0 in nonce:
-        nonce = secrets.token_bytes(8)
+        nonce = os.urandom(8)
     offset = time.time_ns() - time.monotonic_ns()
     _reserve(place / "lock.mdb")
     env = _open(place, create=True)

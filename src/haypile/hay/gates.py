@@ -20,13 +20,12 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haypile.hay.errors import OutOfRoom, UnusableDirectory
-from haypile.hay.places import share
+from haypile.hay.places import random_name, share
 
 if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
@@ -103,7 +102,7 @@ class Gates:
 
     def _make(self, size: int, version: int) -> int:
         """A new page of ``size`` bytes, all gates closed, put in place whole."""
-        temporary = self._path.with_name(f".gates.{secrets.token_hex(8)}")
+        temporary = self._path.with_name(f".gates.{random_name()}")
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             share(fd, temporary.parent)

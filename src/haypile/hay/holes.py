@@ -19,7 +19,6 @@ does not add up.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -73,6 +72,8 @@ Puncher = Callable[[int, int, int], None]
 
 def _puncher() -> Puncher | None:
     """The system's call for it; None where there is none (macOS)."""
+    import ctypes  # noqa: PLC0415 - a process that gives nothing back can do without
+
     library = ctypes.CDLL(None, use_errno=True)
     fallocate = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
     if fallocate is None:

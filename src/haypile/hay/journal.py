@@ -27,7 +27,6 @@ import errno
 import fcntl
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -48,7 +47,7 @@ from haypile.hay.forking import JOURNALS
 from haypile.hay.gates import DISK_ALARM, FLUSHED, FLUSHING, LOG_AT, LOG_CHECK, LOG_COUNT, LOG_EPOCH, PENDING
 from haypile.hay.locking import open_lock, wait_for
 from haypile.hay.log import FULL, PAGE, Log
-from haypile.hay.places import remove_tree
+from haypile.hay.places import is_begun, random_name, remove_tree
 from haypile.hay.reading import ReadTxn
 from haypile.hay.store import Hay
 
@@ -264,7 +263,7 @@ class Journal:
     @property
     def exists(self) -> bool:
         """Whether there is anything in its directory."""
-        return (self.place / "base").exists()
+        return is_begun(self.place)
 
     def prepare(self) -> None:
         """Make sure of the directory, before anything is promised; within a transaction of the store.
@@ -326,7 +325,7 @@ class Journal:
             else:
                 stale.unlink(missing_ok=True)
         if not place.exists():
-            aside = self.place / f".base.{secrets.token_hex(8)}"
+            aside = self.place / f".base.{random_name()}"
             Base.make(aside)
             os.rename(aside, place)
             (self.place / "log").unlink(missing_ok=True)

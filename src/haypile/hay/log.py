@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
 
 from haypile.hay.errors import UnusableDirectory
-from haypile.hay.places import share
+from haypile.hay.places import random_name, share
 
 PAGE = 4096
 #: The file grows by this many bytes.
@@ -67,8 +66,8 @@ class Log:
     @classmethod
     def make(cls, path: Path) -> Log:
         """A new, empty log, put in place whole."""
-        nonce = secrets.token_bytes(_NONCE_SIZE)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        nonce = os.urandom(_NONCE_SIZE)
+        aside = path.with_name(f".{path.name}.{random_name()}")
         fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             share(fd, path.parent)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -42,7 +41,7 @@ from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
 from haypile.hay.locking import Exclusive, check_place, nothing, open_lock, refuse, wait_for, was_removed
-from haypile.hay.places import check_private, make_private, remove_tree, write_aside
+from haypile.hay.places import check_private, make_private, random_name, remove_tree, write_aside
 from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
 from haypile.hay.txn import WriteTxn
@@ -51,6 +50,9 @@ if TYPE_CHECKING:
     from haypile.hay.journal import Journal
 
 LOGGER = logging.getLogger("haypile")
+
+#: Gives the journal that a new store is filled from, if there is one.
+Revive = Callable[[], "Journal | None"]
 
 #: Seconds a fork waits for other threads' reads to end.
 FORK_PATIENCE = 0.5
@@ -69,10 +71,11 @@ class Hay:
     #: What is added to the monotonic clock, ns.
     offset: int
 
-    def __init__(self, directory: Path, key: tuple[int, int], create: bool, journal: Journal | None) -> None:
+    def __init__(self, directory: Path, key: tuple[int, int], create: bool, revive: Revive) -> None:
         self.directory = directory
         #: What keeps durable things beyond a reboot, if anything does.
-        self.journal = journal
+        self.journal: Journal | None = None
+        self._revive = revive
         self._key = key
         self._users = 0
         #: Bytes that may be published before room is looked at again.
@@ -103,8 +106,8 @@ class Hay:
         except BaseException:
             self._close_env()
             os.close(self.lock_fd)
-            if journal is not None:
-                journal.close()
+            if self.journal is not None:
+                self.journal.close()
             raise
 
     def _renew_transactions(self) -> None:
@@ -118,11 +121,13 @@ class Hay:
     # -- opening and closing ------------------------------------------------------------------
 
     @classmethod
-    def open(cls, directory: Path, *, create: bool = True, journal: Journal | None = None) -> Hay:
+    def open(
+        cls, directory: Path, *, create: bool = True, journal: Journal | None = None, revive: Revive | None = None
+    ) -> Hay:
         """The store in ``directory`` (made when missing and ``create``, and filled from ``journal``).
 
         Sharing: a process has one object per directory; each ``open`` needs its ``close``. The first
-        ``journal`` given stays (``Hay.journal``).
+        ``journal`` given stays (``Hay.journal``). ``revive`` is asked for one only when a store is made.
         Raises ``UnusableDirectory`` when the directory is not ours alone or holds no store,
         ``OutOfRoom`` when there is no memory or disk space to make one.
         """
@@ -133,7 +138,7 @@ class Hay:
             key = state.st_dev, state.st_ino
             hay = STORES.open.get(key)
             if hay is None or was_removed(hay):
-                hay = STORES.open[key] = cls(directory, key, create, journal)
+                hay = STORES.open[key] = cls(directory, key, create, revive or (lambda: journal))
             hay.journal = hay.journal or journal
             hay._users += 1
             return hay
@@ -182,13 +187,14 @@ class Hay:
         if not place.exists():
             if not create:
                 raise UnusableDirectory(f"{self.directory} holds no store; connect once to make it")
+            self.journal = self.journal or self._revive()
             self._build(place)
         self._open_env()
         own = own_rows(self._env)
         if own[BOOT_ROW] != boot_id():
             LOGGER.info("%s is left from before the last boot: its store is begun anew", place)
             self._close_env()
-            os.rename(place, self.directory / f".hay.{secrets.token_hex(8)}")
+            os.rename(place, self.directory / f".hay.{random_name()}")
             self._open_store(create)
             return
         make_private(self.directory / "sessions")
@@ -200,7 +206,7 @@ class Hay:
 
     def _build(self, place: Path) -> None:
         """A new store, made aside and put in place whole."""
-        aside = self.directory / f".hay.{secrets.token_hex(8)}"
+        aside = self.directory / f".hay.{random_name()}"
         journal = self.journal
         try:
             if journal is None or not journal.exists:
@@ -208,7 +214,7 @@ class Hay:
                 os.rename(aside, place)
                 return
             make_private(aside)
-            scratch = Hay(aside, (0, 0), True, None)
+            scratch = Hay(aside, (0, 0), True, nothing)
             try:
                 journal.fill(scratch)
             finally:

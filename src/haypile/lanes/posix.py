@@ -16,7 +16,6 @@ import ctypes
 import errno
 import logging
 import os
-import secrets
 import select
 import time
 from collections.abc import Callable, Iterable
@@ -289,7 +288,7 @@ class PosixLanes:
 
 def _name(prefix: str, announce: Callable[[str], None] | None) -> str:
     """A name that nobody has, announced."""
-    label = f"{prefix.strip('/')}-{secrets.token_hex(8)}"
+    label = f"{prefix.strip('/')}-{os.urandom(8).hex()}"
     if announce is not None:
         announce(label)
     return "/" + label

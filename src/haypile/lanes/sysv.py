@@ -20,7 +20,6 @@ import ctypes
 import errno
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from ctypes import c_int, c_long, c_size_t, c_void_p
@@ -224,7 +223,7 @@ def unlink_key(key: int, group: int | None = None) -> bool:
 
 def _make(announce: Callable[[str], None] | None, group: int | None) -> Any:
     while True:
-        key = secrets.randbelow(KEY_MOST) + 1
+        key = int.from_bytes(os.urandom(8), "little") % KEY_MOST + 1
         if announce is not None:
             announce(str(key))
         try:

@@ -32,6 +32,7 @@ class EagerWire(LocalWire):
 
     #: Replies are there when ``send`` returns.
     prompt = True
+    idles = True
     _working = False
     _looked = 0.0
 

@@ -23,7 +23,7 @@ from pika import exceptions
 from haypile.hay import haste
 
 if TYPE_CHECKING:
-    from haypile.broker.session import Session
+    from haypile.broker.idle import IdleSession
 
 LOGGER = logging.getLogger("haypile")
 
@@ -31,9 +31,9 @@ LOGGER = logging.getLogger("haypile")
 _process = os.getpid()
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 #: Sessions whose connection was dropped, to be closed at a safe moment.
-dropped: deque[Session] = deque()
+dropped: deque[IdleSession] = deque()
 #: Sessions that a loop closes as soon as their store is not busy.
-closing: list[Session] = []
+closing: list[IdleSession] = []
 
 
 class _NoPressure:
@@ -45,7 +45,7 @@ class _NoPressure:
 class Orphan:
     """Stands where a forked child would find its parent's session: a clear error for whoever uses it."""
 
-    def __init__(self, session: Session, parent: int) -> None:
+    def __init__(self, session: IdleSession, parent: int) -> None:
         # Kept: what the session's parts do when they are freed is the parent's business.
         self.kept = session
         self.parent = parent
@@ -69,7 +69,7 @@ def begin(holder: Any) -> None:
     _holders.add(holder)
 
 
-def close(session: Session) -> None:
+def close(session: IdleSession) -> None:
     """Close ``session``; what fails is left to the next process that looks for dead sessions."""
     try:
         session.close()
@@ -95,7 +95,7 @@ def close_when_free(session: Any, call_later: Callable[[float, Callable[[], None
     call_later(haste.PAUSE, again)
 
 
-def drop(session: Session) -> None:
+def drop(session: IdleSession) -> None:
     """The connection of ``session`` is being freed."""
     dropped.append(session)
     if not any(holder.session is not None for holder in list(_holders)):
@@ -134,7 +134,7 @@ def _after_fork() -> None:
 
 
 #: Sessions of the parent that nobody here may free.
-kept: list[Session] = []
+kept: list[IdleSession] = []
 
 atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

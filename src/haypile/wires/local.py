@@ -27,7 +27,7 @@ from haypile.wires.opening import FAILURES, Opening
 from haypile.wires.seam import Seam
 
 if TYPE_CHECKING:
-    from haypile.broker.session import Session
+    from haypile.broker.idle import IdleSession
 
 LOGGER = logging.getLogger("haypile")
 
@@ -47,6 +47,9 @@ Watch = Callable[[int, Callable[[], None]], None]
 class LocalWire:
     """One connection's wire. See ``broker.ports.Outbox`` for the broker's side of it."""
 
+    #: Until its first method the session is an idle one. A loop has no time for what that method imports.
+    idles = False
+
     def __init__(
         self,
         connection: Seam,
@@ -64,7 +67,7 @@ class LocalWire:
         self.connection = connection
         self.target = target
         self.patience = patience
-        self.session: Session | None = None
+        self.session: IdleSession | None = None
         #: What makes the session, where it is not ``opening.open_session``.
         self.open_session: Callable[..., Any] | None = None
         self.inbox: deque[tuple[int, Any, Any, bytes | None]] = deque()

@@ -21,7 +21,7 @@ from haypile.lanes.errors import LaneError
 from haypile.wires import handshake
 
 if TYPE_CHECKING:
-    from haypile.broker.session import Session
+    from haypile.broker.idle import IdleSession
     from haypile.broker.vhost import Vhost
     from haypile.wires.local import LocalWire
 
@@ -31,11 +31,22 @@ LOGGER = logging.getLogger("haypile")
 FAILURES = (HayError, LaneError, OSError)
 
 
-def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Session:
-    """``Session.open``; the broker is imported by the first connection to this host, not before."""
+def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> IdleSession:
+    """A session; the broker is imported by the first connection to this host, and as much of it as is needed."""
+    if not outbox.idles:
+        from haypile.broker.session import Session  # noqa: PLC0415
+
+        return Session.open(target, outbox, **options)
+    from haypile.broker.idle import IdleSession  # noqa: PLC0415
+
+    return IdleSession.join(target, outbox, grow=grow, **options)
+
+
+def grow(session: IdleSession) -> None:
+    """Make a whole session of an idle one: most of the broker is imported by the first that has something to do."""
     from haypile.broker.session import Session  # noqa: PLC0415
 
-    return Session.open(target, outbox, **options)
+    Session.grow(session)
 
 
 def join_vhost(target: VhostTarget) -> Vhost:
@@ -44,6 +55,7 @@ def join_vhost(target: VhostTarget) -> Vhost:
     from haypile.broker.vhost import Vhost  # noqa: PLC0415
 
     vhost = Vhost.join(target)
+    vhost.equip()
     journal = vhost.hay.journal
     if journal is not None and target.durability == "disk":
         journal.wanted = True
