@@ -118,7 +118,7 @@ def test_signals_do_not_disturb(lane: PosixLane) -> None:
 
 def test_names_are_never_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(["aa", "aa", "bb"])
-    monkeypatch.setattr("haypile.lanes.posix.secrets.token_hex", lambda _: next(names))
+    monkeypatch.setattr("haypile.lanes.posix.random_part", lambda: next(names))
     lanes = PosixLanes()
     first, second = lanes.create("haypile-test", SMALL), lanes.create("haypile-test", SMALL)
     assert first is not None and second is not None

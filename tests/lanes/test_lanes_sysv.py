@@ -139,8 +139,8 @@ def test_a_strangers_queue_under_our_old_key_is_not_ours(lane: SysVLane) -> None
 
 
 def test_keys_are_never_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = iter([7_000_001, 7_000_001, 7_000_002])
-    monkeypatch.setattr("haypile.lanes.sysv.secrets.randbelow", lambda _: next(keys))
+    keys = iter([7_000_002, 7_000_002, 7_000_003])
+    monkeypatch.setattr("haypile.lanes.sysv.random_key", lambda: next(keys))
     made = [SysVLanes().create("haypile-test"), SysVLanes().create("haypile-test")]
     assert [lane.name.partition("/")[2] for lane in made if lane] == ["7000002", "7000003"]
     for lane in made:

@@ -15,9 +15,9 @@ from pika.adapters.utils.connection_workflow import AMQPConnector
 from pika.channel import Channel
 
 import haypile
-from haypile.wires import seam
+from haypile.wires import private, seam
 
-METHODS = [(owner, name) for owner, names in seam.METHODS.items() for name in names]
+METHODS = [(owner, name) for owner, names in private.METHODS.items() for name in names]
 
 
 def pikas(owner: str) -> Any:
@@ -29,27 +29,27 @@ def pikas(owner: str) -> Any:
 def test_method_is_there_with_its_parameters(owner: str, name: str) -> None:
     """A new pika that changes one of them breaks this, and ``wires.seam``."""
     signature = inspect.signature(getattr(pikas(owner), name))
-    assert tuple(signature.parameters) == seam.METHODS[owner][name]
+    assert tuple(signature.parameters) == private.METHODS[owner][name]
 
 
 NEEDS = {"gevent": "gevent", "twisted": "twisted"}
 
 
-@pytest.mark.parametrize("owner", seam.CLASSES)
+@pytest.mark.parametrize("owner", private.CLASSES)
 def test_class_is_there_with_its_parameters(owner: str) -> None:
     """``wires.seam`` makes instances of them."""
     need = NEEDS.get(owner.split(".")[2].partition("_")[0])
     if need is not None and find_spec(need) is None:
         pytest.skip(f"{need} is not installed")
-    assert shape(owner) == seam.CLASSES[owner]
+    assert shape(owner) == private.CLASSES[owner]
 
 
 @pytest.mark.skipif(find_spec("twisted") is None, reason="twisted is not installed")
-@pytest.mark.parametrize("name", seam.TWISTED_METHODS)
+@pytest.mark.parametrize("name", private.TWISTED_METHODS)
 def test_twisted_method_is_there(name: str) -> None:
     """The same, where Twisted is."""
     owner = "pika.adapters.twisted_connection.TwistedProtocolConnection"
-    assert shape(f"{owner}.{name}") == seam.TWISTED_METHODS[name]
+    assert shape(f"{owner}.{name}") == private.TWISTED_METHODS[name]
 
 
 def shape(name: str) -> tuple[str, ...]:
@@ -71,8 +71,8 @@ def test_attributes_are_there(connection: haypile.BlockingConnection) -> None:
         "pika.adapters.select_connection.PollPoller": connection._impl.ioloop._poller,
         "pika.adapters.utils.connection_workflow.AMQPConnector": AMQPConnector(print, None),
     }
-    assert set(instances) == set(seam.ATTRIBUTES)
-    for owner, names in seam.ATTRIBUTES.items():
+    assert set(instances) == set(private.ATTRIBUTES)
+    for owner, names in private.ATTRIBUTES.items():
         for name in names:
             assert hasattr(instances[owner], name), (owner, name)
 
@@ -103,11 +103,11 @@ def test_no_private_names_elsewhere() -> None:
     from pathlib import Path
 
     source = Path(haypile.__file__).parent
-    private = {name for names in seam.METHODS.values() for name in names}
-    private |= {name for names in seam.ATTRIBUTES.values() for name in names}
+    known = {name for names in private.METHODS.values() for name in names}
+    known |= {name for names in private.ATTRIBUTES.values() for name in names}
     for path in [*source.rglob("fronts/*.py"), *source.rglob("wires/*.py"), *source.glob("*.py")]:
         if path.name in ("seam.py", "twisted.py"):
             continue
         text = path.read_text()
-        found = {name for name in private if f".{name}" in text or f"def {name}(" in text}
+        found = {name for name in known if f".{name}" in text or f"def {name}(" in text}
         assert not found, (path, found)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from haypile.broker.ports import VhostTarget
@@ -24,6 +23,7 @@ from haypile.hay.places import is_begun, make_private
 from haypile.hay.sessions import ring
 from haypile.hay.store import Hay
 from haypile.lanes.errors import LaneError
+from haypile.lanes.support import check_support
 
 if TYPE_CHECKING:
     from haypile.broker.topology import Topology
@@ -34,27 +34,35 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("haypile")
 
 
+def absent(transport: str, error: ImportError) -> LaneError:
+    """There are no kernel queues called ``transport`` here: only those that are used must be there."""
+    other = "posix" if transport == "sysv" else "sysv"
+    return LaneError(
+        f"{transport}:/// needs message queues that are not to be had here ({error}); install "
+        f"{transport}_ipc, or use {other}:///"
+    )
+
+
 def check_transport(transport: str) -> None:
-    """Raise ``LaneError`` where there are no kernel queues called ``transport``: only their module must be there."""
+    """Raise ``LaneError`` where there are no kernel queues called ``transport``."""
     try:
-        import_module(f"{transport}_ipc")
+        check_support(transport)
     except ImportError as error:
-        other = "posix" if transport == "sysv" else "sysv"
-        raise LaneError(
-            f"{transport}:/// needs message queues that are not to be had here ({error}); install "
-            f"{transport}_ipc, or use {other}:///"
-        ) from error
+        raise absent(transport, error) from error
 
 
 def lanes_of(transport: str, group: int | None = None) -> Lanes:
-    """The kernel queues called ``transport``, shared with ``group``."""
-    if transport == "sysv":
-        from haypile.lanes.sysv import SysVLanes  # noqa: PLC0415 - sysv_ipc may be absent
+    """The kernel queues called ``transport``, shared with ``group``. Raises ``LaneError``."""
+    try:
+        if transport == "sysv":
+            from haypile.lanes.sysv import SysVLanes  # noqa: PLC0415 - sysv_ipc may be absent
 
-        return SysVLanes(group)
-    from haypile.lanes.posix import PosixLanes  # noqa: PLC0415 - posix_ipc may be absent
+            return SysVLanes(group)
+        from haypile.lanes.posix import PosixLanes  # noqa: PLC0415 - posix_ipc may be absent
 
-    return PosixLanes(group)
+        return PosixLanes(group)
+    except ImportError as error:
+        raise absent(transport, error) from error
 
 
 class Vhost:

@@ -6,9 +6,13 @@ Must not know: the broker, pika's private names (``wires.seam`` has the wait and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from haypile.broker.ports import VhostTarget
 from haypile.fronts.select import EagerSelectConnection
+from haypile.targets import ROUTES, TargetError, resolve
 from haypile.wires.seam import BlockingSeam
 
 
@@ -18,3 +22,15 @@ class BlockingConnection(BlockingSeam):
     def __init__(self, parameters: Any = None, _impl_class: Any = None) -> None:
         """See pika."""
         super().__init__(parameters, _impl_class or EagerSelectConnection)
+
+    def here(self, parameters: Any, kind: Any) -> Callable[..., Any] | None:
+        """See ``BlockingSeam``. What leads nowhere, or to two hosts, is left to pika's workflow."""
+        if kind is not EagerSelectConnection:
+            return None
+        try:
+            target = resolve(parameters)
+        except TargetError:
+            return None
+        if not isinstance(target, VhostTarget) or ROUTES in target.options:
+            return None
+        return partial(kind, parameters, target=target)

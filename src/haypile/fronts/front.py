@@ -28,18 +28,20 @@ class Front(Seam):
     #: What waits for a disk is done in another thread.
     threads = False
 
-    def __init__(self, parameters: Parameters | None = None, *args: Any, **kwargs: Any) -> None:
-        """See pika. Raises ``targets.TargetError`` for parameters that lead nowhere."""
+    def __init__(
+        self, parameters: Parameters | None = None, *args: Any, target: VhostTarget | None = None, **kwargs: Any
+    ) -> None:
+        """See pika. Raises ``targets.TargetError`` for parameters that lead nowhere; ``target``: where they do."""
         if parameters is None:
             parameters = Parameters()
         if isinstance(parameters, Parameters):
-            target = resolve(parameters)
-            if isinstance(target, VhostTarget):
-                self.wire = wire = self.make_wire(target)
-                if ROUTES in target.options:
-                    wire.open_session = self.open_hybrid(Path(target.options[ROUTES]))
+            led = target or resolve(parameters)
+            if isinstance(led, VhostTarget):
+                self.wire = wire = self.make_wire(led)
+                if ROUTES in led.options:
+                    wire.open_session = self.open_hybrid(Path(led.options[ROUTES]))
             else:
-                parameters = target
+                parameters = led
         super().__init__(parameters, *args, **kwargs)
 
     def make_wire(self, target: VhostTarget) -> LocalWire:

@@ -26,18 +26,13 @@ import posix_ipc
 
 from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
 from haypile.lanes.limits import YIELDS, LaneRoom
+from haypile.lanes.support import check_support
 
 LOGGER = logging.getLogger("haypile")
 
 _BusyError = posix_ipc.BusyError
 _get_errno = ctypes.get_errno
 _NO_PRIORITY = c_void_p(None)
-
-
-def check_support() -> None:
-    """Raise ImportError where the system has no such queues (macOS): posix_ipc is built without them there."""
-    if not hasattr(posix_ipc, "MessageQueue"):
-        raise ImportError("this system has no POSIX message queues, and posix_ipc was built without them")
 
 
 def _find_mq_receive() -> Any:
@@ -50,7 +45,7 @@ def _find_mq_receive() -> Any:
     raise ImportError("the C library has no mq_receive")
 
 
-check_support()
+check_support("posix")
 mq_receive = _find_mq_receive()
 
 
@@ -286,9 +281,14 @@ class PosixLanes:
             return None
 
 
+def random_part() -> str:
+    """What makes a name that nobody has."""
+    return os.urandom(8).hex()
+
+
 def _name(prefix: str, announce: Callable[[str], None] | None) -> str:
     """A name that nobody has, announced."""
-    label = f"{prefix.strip('/')}-{os.urandom(8).hex()}"
+    label = f"{prefix.strip('/')}-{random_part()}"
     if announce is not None:
         announce(label)
     return "/" + label

@@ -221,9 +221,14 @@ def unlink_key(key: int, group: int | None = None) -> bool:
     return True
 
 
+def random_key() -> int:
+    """A key that most likely nobody has."""
+    return int.from_bytes(os.urandom(8), "little") % KEY_MOST + 1
+
+
 def _make(announce: Callable[[str], None] | None, group: int | None) -> Any:
     while True:
-        key = int.from_bytes(os.urandom(8), "little") % KEY_MOST + 1
+        key = random_key()
         if announce is not None:
             announce(str(key))
         try:

@@ -157,7 +157,7 @@ class Opening:
                     raise failed
                 finally:
                     failed = None
-            wire.session = (wire.open_session or open_session)(
+            session = (wire.open_session or open_session)(
                 wire.target,
                 wire,
                 client_properties=self.client_properties,
@@ -173,4 +173,6 @@ class Opening:
             wire.end(exceptions.AMQPConnectionError(str(error)))
         else:
             self.over()
+            # While there is no session every wire has its loop turn it.
             wire.method(0, spec.Connection.OpenOk(""))
+            wire.session = session

@@ -2,7 +2,7 @@
 
 Owns: the cut through pika, right above its frames (four methods of ``pika.connection.Connection`` are
 overridden, the rest is called), and pika's blocking calls where they can do without its callbacks.
-``tests/wires/test_seam.py`` checks each name and its signature against the installed pika, so that a
+``tests/wires/test_seam.py`` checks each name (``private``) and its signature against the installed pika, so that a
 new release breaks this file and that test, loudly. pika 1.3.2 and 1.4 are alike in all of them.
 Must not know: AMQP's meaning, the broker.
 
@@ -40,104 +40,6 @@ _LOGGER: logging.Logger = blocking_connection.LOGGER
 _CLOSED = pika.connection.Connection.CONNECTION_CLOSED
 _OPEN = pika.connection.Connection.CONNECTION_OPEN
 _CHANNEL_OPEN = pika.channel.Channel.OPEN
-
-#: Private methods of pika by class, with their parameters.
-METHODS: dict[str, dict[str, tuple[str, ...]]] = {
-    "pika.connection.Connection": {
-        "_adapter_connect_stream": ("self",),
-        "_adapter_disconnect_stream": ("self",),
-        "_adapter_emit_data": ("self", "data"),
-        "_send_method": ("self", "channel_number", "method", "content"),
-        "_adapter_add_callback_threadsafe": ("self", "callback"),
-        "_adapter_call_later": ("self", "delay", "callback"),
-        "_adapter_remove_timeout": ("self", "timeout_id"),
-        "_on_stream_connected": ("self",),
-        "_on_stream_terminated": ("self", "error"),
-        "_process_frame": ("self", "frame_value"),
-        "_deliver_frame_to_channel": ("self", "value"),
-    },
-    "pika.channel.Channel": {
-        "_on_deliver": ("self", "method_frame", "header_frame", "body"),
-    },
-    "pika.adapters.blocking_connection.BlockingConnection": {
-        "_flush_output": ("self", "waiters"),
-        "_cleanup": ("self",),
-        "_dispatch_connection_events": ("self",),
-        "_dispatch_channel_events": ("self",),
-        "_request_channel_dispatch": ("self", "channel_number"),
-    },
-    "pika.adapters.base_connection.BaseConnection": {
-        "_unshim_connection_workflow_callback": ("user_on_done", "shim_or_exc"),
-    },
-    "pika.adapters.utils.connection_workflow.AMQPConnector": {
-        "_on_overall_timeout": ("self",),
-        "_on_transport_establishment_done": ("self", "result"),
-    },
-    "pika.adapters.select_connection.PollPoller": {
-        "_get_max_wait": ("self",),
-        "_dispatch_fd_events": ("self", "fd_event_map"),
-    },
-    "pika.adapters.blocking_connection.BlockingChannel": {
-        "_flush_output": ("self", "waiters"),
-        "_on_consumer_message_delivery": ("self", "_channel", "method", "properties", "body"),
-    },
-}
-#: Private methods that only an installed Twisted lets one look at.
-TWISTED_METHODS: dict[str, tuple[str, ...]] = {
-    "_on_connection_ready": ("self", "_connection"),
-    "_on_connection_closed": ("self", "_connection", "exception"),
-}
-#: Private classes, with the parameters of their constructors.
-CLASSES: dict[str, tuple[str, ...]] = {
-    "pika.adapters.asyncio_connection._AsyncioIOServicesAdapter": ("loop",),
-    "pika.adapters.base_connection._StreamingProtocolShim": ("conn",),
-    "pika.adapters.blocking_connection._ConsumerDeliveryEvt": ("method", "properties", "body"),
-    "pika.adapters.gevent_connection._GeventSelectorIOLoop": ("gevent_hub",),
-    "pika.adapters.gevent_connection._GeventSelectorIOServicesAdapter": ("native_loop",),
-    "pika.adapters.twisted_connection._TwistedConnectionAdapter": (
-        "parameters",
-        "on_open_callback",
-        "on_open_error_callback",
-        "on_close_callback",
-        "custom_reactor",
-    ),
-}
-#: Private attributes of their instances.
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "pika.connection.Connection": ("_channels",),
-    "pika.channel.Channel": ("_consumers", "_cancelled", "_state"),
-    "pika.adapters.utils.connection_workflow.AMQPConnector": (
-        "_STATE_INIT",
-        "_STATE_TRANSPORT",
-        "_addr_record",
-        "_conn_factory",
-        "_conn_params",
-        "_nbio",
-        "_on_done",
-        "_stack_timeout_ref",
-        "_state",
-        "_task_ref",
-    ),
-    "pika.adapters.blocking_connection.BlockingConnection": (
-        "_impl",
-        "_closed_result",
-        "_event_dispatch_suspend_depth",
-        "_ready_events",
-        "_channels_pending_dispatch",
-    ),
-    "pika.adapters.select_connection.IOLoop": ("_poller",),
-    "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers"),
-    "pika.adapters.blocking_connection.BlockingChannel": (
-        "_impl",
-        "_delivery_confirmation",
-        "_message_confirmation_result",
-        "_basic_getempty_result",
-        "_puback_return",
-        "_consumer_infos",
-        "_pending_events",
-    ),
-}
-
 
 #: So many publishes go the long way before a short one is looked for.
 WAY_EVERY = 8
@@ -533,6 +435,36 @@ def turn_loop(connection: Any) -> None:
     loop.process_timeouts()
 
 
+def open_here(make: Callable[..., Any], loop: Any, stack_timeout: float | None) -> Any:
+    """The connection that ``make`` makes on ``loop``, open. Raises what pika's workflow would raise in the end."""
+    outcome: list[BaseException | None] = []
+    late: list[BaseException] = []
+    connection = make(
+        on_open_callback=lambda connection: outcome.append(None),
+        on_open_error_callback=lambda connection, error: outcome.extend(late or [error]),
+        custom_ioloop=loop,
+        internal_connection_workflow=False,
+    )
+
+    def too_late() -> None:
+        text = f"Timeout while setting up AMQP to {connection.params.host!r}"
+        late.append(connection_workflow.AMQPConnectorStackTimeout(text))
+        if not connection.is_closing:
+            connection.close(320, text)
+
+    limit = None if stack_timeout is None else loop.call_later(stack_timeout, too_late)
+    connection.connect()
+    while not outcome:
+        loop.poll()
+        loop.process_timeouts()
+    if outcome[0] is not None:
+        _LOGGER.error("Connection failed: %r", outcome[0])
+        raise outcome[0]
+    if limit is not None:
+        loop.remove_timeout(limit)
+    return connection
+
+
 class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc]
     """pika's BlockingConnection, waiting without a detour through the select loop.
 
@@ -540,6 +472,28 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
     replies are mostly there already: they are handed to pika at once, and only a wait for something that
     is not there goes to sleep in the loop.
     """
+
+    def here(self, parameters: Any, kind: Any) -> Callable[..., Any] | None:
+        """What makes a connection of ``kind`` where ``parameters`` lead, if that is this host."""
+        raise NotImplementedError
+
+    def _create_connection(self, configs: Any = None, impl_class: Any = None) -> Any:
+        # pika's workflow tries several parameters and addresses, several times.
+        parameters = pika.connection.Parameters() if configs is None else configs
+        make = None
+        if isinstance(parameters, pika.connection.Parameters) and parameters.connection_attempts == 1:
+            make = self.here(parameters, impl_class)
+        if make is None:
+            return super()._create_connection(parameters, impl_class)
+        loop = select_connection.IOLoop()
+        loop.activate_poller()
+        try:
+            return open_here(make, loop, parameters.stack_timeout)
+        except Exception:
+            _LOGGER.exception("Error in _create_connection().")
+            loop.close()
+            self._cleanup()
+            raise
 
     def process_data_events(self, time_limit: float | None = 0) -> None:
         """See pika."""
