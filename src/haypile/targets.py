@@ -11,19 +11,19 @@ host is the RabbitMQ there. A URL says it outright (``posix:///VHOST``, ``amqp:/
 from __future__ import annotations
 
 import copy
+import functools
 import grp
 import ipaddress
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import pika.connection
 from pika import exceptions
 from pika.connection import Parameters
 
-from haypile.broker.ports import VhostTarget
+from haypile.broker.ports import CONSUMER_TIMEOUT, VhostTarget
 
 #: pika's own, whatever ``swap`` puts there later.
 PikaURLParameters: Any = pika.connection.URLParameters
@@ -52,6 +52,16 @@ LONGEST_NAME = 200
 #: Longest vhost name, bytes: what Connection.Open has room for (AMQP 0-9-1, short string).
 LONGEST_VHOST = 255
 
+#: What decides where vhosts and journals are, beside the user and the working directory (``local_target``).
+_SURROUNDINGS = (
+    DIRECTORY_VARIABLE,
+    TIMEOUT_VARIABLE,
+    JOURNAL_VARIABLE,
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "HOME",
+)
+
 #: Names of this machine beside its loopback addresses.
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost")
 
@@ -66,8 +76,7 @@ class TargetError(exceptions.AMQPConnectionError):  # type: ignore[misc]
         return f"{type(self).__name__}({str(self)!r})"
 
 
-@dataclass(frozen=True)
-class LocalOptions:
+class LocalOptions(NamedTuple):
     """The query of a local URL."""
 
     #: Where the vhosts live, instead of ``HAYPILE_DIR``.
@@ -78,8 +87,7 @@ class LocalOptions:
     group: int | None = None
 
 
-@dataclass(frozen=True)
-class LocalURL:
+class LocalURL(NamedTuple):
     """``posix:///VHOST?durability=host``."""
 
     transport: str
@@ -247,6 +255,23 @@ def remote(url: str, parameters: Parameters) -> Parameters:
 
 def local_target(url: LocalURL, virtual_host: str) -> VhostTarget:
     """The vhost that ``url`` and the program's ``virtual_host`` name."""
+    if url.transport == HYBRID:
+        return find_target(url, virtual_host)
+    try:
+        here = os.getcwd()
+    except OSError:
+        here = ""
+    return _known_target(url, virtual_host, os.getuid(), here, *map(os.environ.get, _SURROUNDINGS))
+
+
+@functools.lru_cache(maxsize=16)
+def _known_target(url: LocalURL, virtual_host: str, *surroundings: object) -> VhostTarget:
+    """``find_target``, which takes a tenth of an opening; ``surroundings``: what else it looks at."""
+    return find_target(url, virtual_host)
+
+
+def find_target(url: LocalURL, virtual_host: str) -> VhostTarget:
+    """The same, looked for anew."""
     vhost = url.vhost if url.vhost is not None else virtual_host
     group = url.options.group
     base = url.options.directory or base_directory(group)
@@ -308,7 +333,7 @@ def consumer_timeout() -> int:
     """ms within which deliveries are to be acknowledged; 0: any time. Raises TargetError."""
     said = os.environ.get(TIMEOUT_VARIABLE)
     if not said:
-        return VhostTarget.consumer_timeout
+        return CONSUMER_TIMEOUT
     if not said.isdecimal():
         raise TargetError(f"{TIMEOUT_VARIABLE} is {said!r}, but must be a number of milliseconds")
     return int(said)

@@ -12,7 +12,6 @@ what is due in the vhost, unless nobody sees to it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -67,7 +66,7 @@ class IdleSession:
         self.durable = durable
         self.offload = offload
         self.nonce = vhost.hay.nonce
-        self.info = json.dumps(info, default=str).encode()
+        self.info = encode_info(info)
         self.file = SessionFile.create(vhost.hay, NO_BATCH + self.info)
         self.id = self.file.id
         #: What listings and the firehose call the connection.
@@ -169,3 +168,18 @@ class IdleSession:
         finally:
             self.file.close()
             self.vhost.leave()
+
+
+def encode_info(info: dict[str, Any]) -> bytes:
+    """``info`` as JSON; without its module where there is nothing to be escaped, as mostly."""
+    parts = []
+    for name, value in info.items():
+        if value.__class__ is int:
+            parts.append(f'"{name}": {value}')
+        elif value.__class__ is str and value.isascii() and value.isprintable() and not {'"', "\\"} & set(value):
+            parts.append(f'"{name}": "{value}"')
+        else:
+            import json  # noqa: PLC0415
+
+            return json.dumps(info, default=str).encode()
+    return f"{{{', '.join(parts)}}}".encode()

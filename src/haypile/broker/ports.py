@@ -10,10 +10,10 @@ wire other than through ``Outbox``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from pika.spec import BasicProperties
 
@@ -48,8 +48,11 @@ class Outbox(Protocol):
         """Call ``Session.before_sleep()`` before the loop blocks again."""
 
 
-@dataclass(frozen=True)
-class VhostTarget:
+#: ms; RabbitMQ's default is half an hour.
+CONSUMER_TIMEOUT = 1_800_000
+
+
+class VhostTarget(NamedTuple):
     """A vhost on this host: what ``Session.open`` needs to find or make it."""
 
     directory: Path
@@ -64,8 +67,8 @@ class VhostTarget:
     #: What must be ours alone, beside the vhost's own directory and journal: all that lies above them.
     base: Path | None = None
     journal_base: Path | None = None
-    #: ms within which a delivery is to be acknowledged; 0: any time. RabbitMQ's default is half an hour.
-    consumer_timeout: int = 1_800_000
+    #: ms within which a delivery is to be acknowledged; 0: any time.
+    consumer_timeout: int = CONSUMER_TIMEOUT
     #: Id of the group whose members share the vhost; None: it is this user's alone.
     group: int | None = None
-    options: dict[str, str] = field(default_factory=dict, hash=False)
+    options: Mapping[str, str] = MappingProxyType({})

@@ -22,16 +22,15 @@ _ROOM = 4096
 class Bell:
     """The owner's end of a bell. ``fd`` is readable once it was rung, until ``drain``."""
 
-    def __init__(self, path: Path) -> None:
-        """Make the bell at ``path``.
+    def __init__(self, path: str, directory: Path) -> None:
+        """Make the bell at ``path`` in ``directory``.
 
         Raises ``OutOfRoom`` when it cannot be made.
         """
-        self.path = path
         try:
             os.mkfifo(path, 0o600)
             self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            share(self.fd, path.parent)
+            share(self.fd, directory)
         except OSError as error:
             raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
 
@@ -53,7 +52,7 @@ class Bell:
             self.fd = -1
 
 
-def open_to_ring(path: Path) -> int | None:
+def open_to_ring(path: str) -> int | None:
     """A descriptor to ring the bell at ``path`` by; None when nobody would hear it."""
     try:
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)

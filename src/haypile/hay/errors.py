@@ -61,7 +61,7 @@ REMEDY = "consume messages, free or enlarge that file system (containers: --shm-
 LIMITS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
-def explain(error: OSError, path: Path) -> str:
+def explain(error: OSError, path: Path | str) -> str:
     """What ``error`` says about making ``path``: the limit that was reached, and how to raise it."""
     text = error.strerror or str(error)
     if error.errno == errno.EMFILE:
@@ -72,7 +72,7 @@ def explain(error: OSError, path: Path) -> str:
         return f"{text}: the user's quota of that file system is used up"
     if error.errno == errno.ENOSPC:
         try:
-            state = os.statvfs(path.parent)
+            state = os.statvfs(os.path.dirname(path))
         except OSError:
             return f"{text}; {REMEDY}"
         if state.f_bavail and state.f_files and not state.f_favail:

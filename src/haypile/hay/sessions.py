@@ -20,6 +20,7 @@ import fcntl
 import os
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ class Peers:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        #: As text: paths are put together for every connection that opens.
+        self._stem = f"{directory}/"
         self.mutex = threading.Lock()
         #: Sessions of this process, and what they settled (``SessionFile.settle``).
         self.own: set[int] = set()
@@ -60,6 +63,10 @@ class Peers:
     def path(self, session: int, suffix: str) -> Path:
         """A file of ``session``."""
         return self.directory / f"{session}{suffix}"
+
+    def name(self, session: int, suffix: str) -> str:
+        """The same as text."""
+        return f"{self._stem}{session}{suffix}"
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -86,7 +93,7 @@ class Peers:
                 fd = locks.get(session)
                 if fd is None:
                     try:
-                        fd = os.open(self.path(session, ".lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                        fd = os.open(self.name(session, ".lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                     except OSError:
                         found.append(session)
                         continue
@@ -101,7 +108,8 @@ class Peers:
     def unlink(self, session: int) -> None:
         """Remove the files of ``session``."""
         for suffix in _SUFFIXES:
-            self.path(session, suffix).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(self.name(session, suffix))
 
     def sweep(self, txn: WriteTxn) -> None:
         """Remove files whose session has no row. Under the write lock: none is being made."""
@@ -124,15 +132,15 @@ class SessionFile:
         self._peers = hay.peers
         self._pid = os.getpid()
         self._closed = False
-        path = hay.peers.path(session, ".lock")
+        path = hay.peers.name(session, ".lock")
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
         try:
-            share(self._fd, path.parent)
+            share(self._fd, hay.peers.directory)
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.bell = Bell(hay.peers.path(session, ".bell"))
+            self.bell = Bell(hay.peers.name(session, ".bell"), hay.peers.directory)
             #: Kept for the moment in which the landing is made: the process may have no descriptor left then.
             #: One is for the file, one is what ``mmap`` keeps of it.
             self._spare = [os.dup(self.bell.fd), os.dup(self.bell.fd)]
@@ -293,7 +301,7 @@ def settled(hay: Hay, session: int) -> int:
         fd = peers.locks.get(session)
         if fd is None:
             try:
-                fd = os.open(peers.path(session, ".lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                fd = os.open(peers.name(session, ".lock"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except OSError:
                 return 0
             peers.locks[session] = fd
@@ -315,7 +323,7 @@ def ring(hay: Hay, session: int) -> None:
     with peers.mutex:
         fd = peers.bells.get(session)
         if fd is None:
-            fd = open_to_ring(peers.path(session, ".bell"))
+            fd = open_to_ring(peers.name(session, ".bell"))
             if fd is None:
                 return
             if len(peers.bells) >= BELLS:
