@@ -39,7 +39,11 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_on_overall_timeout": ("self",),
         "_on_transport_establishment_done": ("self", "result"),
     },
+    "pika.adapters.select_connection.IOLoop": {
+        "_get_poller": ("get_wait_seconds", "process_timeouts"),
+    },
     "pika.adapters.select_connection.PollPoller": {
+        "_get_interrupt_pair": (),
         "_get_max_wait": ("self",),
         "_dispatch_fd_events": ("self", "fd_event_map"),
     },

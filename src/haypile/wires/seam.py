@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -435,6 +436,27 @@ def turn_loop(connection: Any) -> None:
     loop.process_timeouts()
 
 
+class Poller(select_connection.EPollPoller):  # type: ignore[misc]
+    """pika's, to be woken through a pair of sockets that needs no port and no network."""
+
+    @staticmethod
+    def _get_interrupt_pair() -> tuple[socket.socket, socket.socket]:
+        pair = socket.socketpair()
+        for one in pair:
+            one.setblocking(False)
+        return pair
+
+
+class Loop(select_connection.IOLoop):  # type: ignore[misc]
+    """pika's select loop, under a blocking connection to this host."""
+
+    @staticmethod
+    def _get_poller(get_wait_seconds: Callable[[], float | None], process_timeouts: Callable[[], None]) -> Any:
+        if select_connection.SELECT_TYPE in (None, "epoll") and hasattr(select, "epoll"):
+            return Poller(get_wait_seconds, process_timeouts)
+        return select_connection.IOLoop._get_poller(get_wait_seconds, process_timeouts)
+
+
 def open_here(make: Callable[..., Any], loop: Any, stack_timeout: float | None) -> Any:
     """The connection that ``make`` makes on ``loop``, open. Raises what pika's workflow would raise in the end."""
     outcome: list[BaseException | None] = []
@@ -485,7 +507,7 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
             make = self.here(parameters, impl_class)
         if make is None:
             return super()._create_connection(parameters, impl_class)
-        loop = select_connection.IOLoop()
+        loop = Loop()
         loop.activate_poller()
         try:
             return open_here(make, loop, parameters.stack_timeout)
