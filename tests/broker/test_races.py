@@ -72,6 +72,7 @@ def check(posix: Vhost) -> None:
     target = haypile.targets.resolve(haypile.URLParameters(posix.url))
     shared = Shared.join(target)
     try:
+        shared.equip()
         shared.topology.sync()
         fresh = Topology(shared.hay, shared.name)
         fresh.sync()

@@ -141,6 +141,7 @@ def boot_of(directory: Path) -> bytes | None:
 def _look_inside(found: Findings, target: VhostTarget) -> None:
     vhost = Vhost.join(target)
     try:
+        vhost.equip()
         hay = vhost.hay
         vhost.topology.sync()
         dead = dead_sessions(hay)
