@@ -106,8 +106,13 @@ class IdleSession:
         outbox.watch(session.file.bell.fd)
         session.set_timer()
         if dead_sessions(vhost.hay):
-            grow(session)
+            session.become_whole()
         return session
+
+    @interruptible
+    def become_whole(self) -> None:
+        """From now on it is a ``Session``."""
+        self.grow(self)
 
     # -- from the wire ----------------------------------------------------------------------
 
@@ -124,7 +129,7 @@ class IdleSession:
             self.close()
             self.outbox.method(0, spec.Connection.CloseOk())
         else:
-            self.grow(self)
+            self.become_whole()
             self.handle(channel, method, properties, body)
 
     def on_ready(self, fd: int) -> None:
@@ -141,7 +146,7 @@ class IdleSession:
         due = vhost.hay.gates.due
         if dead_sessions(vhost.hay) or 0 < due <= vhost.clock.now():
             # Who uses a queue sees to what is due at once: there is nobody else.
-            self.grow(self)
+            self.become_whole()
             self.on_timer()
             return
         self.set_timer()
