@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import posix_ipc
 import pytest
 
 import haypile as pika
+from haypile.broker.foreign import ForeignHandle
+from haypile.lanes.errors import LaneGone
 from tests.foreign.conftest import DEPTH, Stranger
 
 Connect = Callable[[], Any]
@@ -293,3 +297,50 @@ def test_its_owner_makes_it_anew(connect: Connect) -> None:
         wait_for(channel, lambda: got == [b"old", b"new", b"still ours"])
     finally:
         stranger.remove()
+
+
+@pytest.mark.parametrize("auto_ack", [True, False])
+def test_a_batch_that_breaks_off_is_kept(
+    channel: Any, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, auto_ack: bool
+) -> None:
+    """The queue's owner removes it in the middle of a batch: what came before is delivered."""
+    for number in range(3):
+        stranger.send(b"%d" % number)
+    opened = ForeignHandle.open
+    broken: list[Any] = []
+
+    def open_queue(handle: ForeignHandle, create: bool = False) -> Any:
+        lane: Any = opened(handle, create)
+        if not broken:
+            broken.append(lane)
+            if auto_ack:
+                lane._queue = breaking(lane._queue)
+            else:
+                monkeypatch.setattr(lane, "receive_into", third_fails(lane.receive_into, LaneGone("gone")))
+        return lane
+
+    monkeypatch.setattr(ForeignHandle, "open", open_queue)
+    got: list[bytes] = []
+    consumer = channel.connection.channel()
+    consumer.basic_consume("raw", lambda c, m, p, body: got.append(body), auto_ack=auto_ack)
+    wait_for(channel, lambda: len(got) == 3)
+    assert broken and got == [b"0", b"1", b"2"]
+
+
+def third_fails(call: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    """``call``, which fails the third time."""
+    calls = itertools.count(1)
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) == 3:
+            raise error
+        return call(*arguments)
+
+    return failing
+
+
+def breaking(queue: Any) -> Any:
+    """A kernel queue that is not there at the third attempt to receive."""
+    found = Mock(wraps=queue)
+    found.receive = third_fails(queue.receive, OSError("gone"))
+    return found

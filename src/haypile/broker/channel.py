@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from haypile.broker.consumer import Consumer
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
-    from haypile.broker.source import Taken
+    from haypile.broker.taken import Fresh, Taken
 
 _Deliver = spec.Basic.Deliver
 
@@ -99,7 +99,7 @@ class Channel:
 
     # -- delivering -------------------------------------------------------------------------
 
-    def deliver(self, consumer: Consumer, messages: Sequence[Taken]) -> None:
+    def deliver(self, consumer: Consumer, messages: Sequence[Taken | Fresh]) -> None:
         """Send ``messages`` to ``consumer``."""
         session = self.session
         handle = consumer.source.handle
@@ -108,7 +108,7 @@ class Channel:
         name, nonce = handle.queue.name, session.nonce
         # RabbitMQ gives direct replies the next tag, but does not use it up.
         step = 0 if name == self.reply_queue else 1
-        again = 0
+        again, given = 0, self.delivery_tag
         topology = session.vhost.topology
         if handle.words[VERSION] != topology.version:
             topology.sync()
@@ -116,19 +116,27 @@ class Channel:
         batch = []
         try:
             for taken in messages:
-                record, redelivered, slot, _, _, deliveries = taken
+                record: Any = taken
+                redelivered, deliveries = False, 0
                 try:
-                    exchange, routing_key, properties, body = (
-                        record[:4] if record.__class__ is Message else contents(record, nonce)  # type: ignore[arg-type]
-                    )
+                    if record.__class__ is bytes:
+                        exchange, routing_key, properties, body = contents(record, nonce)
+                    elif record.__class__ is tuple:
+                        exchange, routing_key, properties, body = record
+                    else:
+                        record, redelivered, slot, _, _, deliveries = record
+                        exchange, routing_key, properties, body = (
+                            record[:4] if record.__class__ is Message else contents(record, nonce)
+                        )
                 except Foreign as error:
-                    session.set_aside(name, record, error)  # type: ignore[arg-type]
-                    session.holdings.forget(taken)
+                    session.set_aside(name, record, error)
+                    if record is not taken:
+                        session.holdings.forget(taken)  # type: ignore[arg-type]
                     continue
-                delivery_tag = self.delivery_tag + 1
-                self.delivery_tag += step
+                delivery_tag = given + 1
+                given += step
                 if not no_ack:
-                    unacked = Unacked(consumer, handle, taken)
+                    unacked = Unacked(consumer, handle, taken)  # type: ignore[arg-type]
                     self.unacked[delivery_tag] = unacked
                     if slot >= 0:
                         session.holdings.slots[slot] = unacked
@@ -145,6 +153,7 @@ class Channel:
                     )
         finally:
             # What counts as delivered is, whatever comes in between.
+            self.delivery_tag = given
             if batch:
                 session.outbox.contents(self.number, batch)
         handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST

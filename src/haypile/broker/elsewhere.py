@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from pika.spec import BasicProperties
 
 if TYPE_CHECKING:
-    from haypile.broker.source import Source, Taken
+    from collections.abc import Sequence
+
+    from haypile.broker.source import Source
+    from haypile.broker.taken import Fresh, Taken
 
 
 class Elsewhere:
@@ -27,7 +30,7 @@ class Elsewhere:
         """Whether the message being published is there already."""
         return False
 
-    def take(self, taker: Source, budget: int, no_ack: bool) -> list[Taken]:
+    def take(self, taker: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """``Source.take`` from there."""
         raise NotImplementedError
 

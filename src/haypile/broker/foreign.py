@@ -14,7 +14,7 @@ consumes. Deleting the AMQP queue leaves the kernel queue as it is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pika.spec import BasicProperties
@@ -23,7 +23,8 @@ from haypile.broker import message, source
 from haypile.broker.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
-from haypile.broker.raw import address_of, message_of, number_of, raw_message
+from haypile.broker.raw import address_of, message_of, number_of, raw_messages
+from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import GENERATION
 from haypile.lanes import foreign
 from haypile.lanes.attach import open_foreign
@@ -33,7 +34,7 @@ from haypile.lanes.foreign import ForeignLane
 if TYPE_CHECKING:
     from haypile.broker.entities import Queue
     from haypile.broker.session import Session
-    from haypile.broker.source import Source, Taken
+    from haypile.broker.source import Source
 
 LOGGER = logging.getLogger("haypile")
 
@@ -227,7 +228,7 @@ class ForeignHandle(QueueHandle):
 
     # -- receiving ----------------------------------------------------------------------------
 
-    def take(self, taker: Source, budget: int, no_ack: bool) -> list[Taken]:
+    def take(self, taker: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """``Source.take`` with an open gate."""
         try:
             return self.take_from(self.open(), taker, budget, no_ack)
@@ -237,34 +238,32 @@ class ForeignHandle(QueueHandle):
             taker.idle = True
             return []
 
-    def take_from(self, lane: ForeignLane, taker: Source, budget: int, no_ack: bool) -> list[Taken]:
+    def take_from(
+        self, lane: ForeignLane, taker: Source, budget: int, no_ack: bool
+    ) -> Sequence[Taken | Fresh]:
         """The same, from its lane. Raises LaneError."""
-        got: list[Taken] = []
-        receive = self.receiver(lane) if no_ack else self.lander(lane)
-        if not no_ack:
-            landing = self.session.holdings.landing
-            if landing.free <= RESERVE:
-                self.session.holdings.spill()
-            budget = min(budget, landing.free - RESERVE)
-        for _ in range(budget):
-            taken = receive()
-            if taken is None:
+        if no_ack:
+            found = lane.receive_some(budget)
+            if len(found) < budget:
                 taker.idle = not self.closed
-                break
-            got.append(taken)
+            return raw_messages(self.queue.name, lane.kind, found)
+        got: list[Taken] = []
+        land = self.lander(lane)
+        landing = self.session.holdings.landing
+        if landing.free <= RESERVE:
+            self.session.holdings.spill()
+        try:
+            for _ in range(min(budget, landing.free - RESERVE)):
+                taken = land()
+                if taken is None:
+                    taker.idle = not self.closed
+                    break
+                got.append(taken)
+        except LaneError:
+            # The next attempt meets it again; what came before is in hand.
+            if not got:
+                raise
         return got
-
-    def receiver(self, lane: ForeignLane) -> Callable[[], Taken | None]:
-        """Takes messages that are not acknowledged."""
-        name, kind, take, new = self.queue.name, lane.kind, lane.receive, tuple.__new__
-
-        def receive() -> Taken | None:
-            found = take()
-            if found is None:
-                return None
-            return new(source.Taken, (raw_message(name, found[0], kind, found[1]), False, -1, 0, b"", 0))
-
-        return receive
 
     def lander(self, lane: ForeignLane) -> Callable[[], Taken | None]:
         """Takes messages into slots of the landing."""
@@ -276,7 +275,7 @@ class ForeignHandle(QueueHandle):
             if slot is None:
                 return None
             body, number, inferred = landing.message(slot)
-            return source.Taken(message_of(session, name, body, kind, number, inferred), False, slot, 0, b"", 0)
+            return Taken(message_of(session, name, body, kind, number, inferred), False, slot, 0, b"", 0)
 
         return land
 
@@ -284,6 +283,12 @@ class ForeignHandle(QueueHandle):
         """For basic.get, when the hay has nothing. Raises AMQPError."""
         lane = self.attach()
         try:
-            return (self.receiver(lane) if no_ack else self.lander(lane))()
+            if not no_ack:
+                return self.lander(lane)()
+            found = lane.receive()
+            if found is None:
+                return None
+            one = message_of(self.session, self.queue.name, found[0], lane.kind, found[1], False)
+            return Taken(one, False, -1, 0, b"", 0)
         except LaneError as error:
             raise translate(self.queue.name, error) from error

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from haypile.broker.channel import Unacked
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
-    from haypile.broker.source import Taken
+    from haypile.broker.taken import Taken
     from haypile.hay.txn import WriteTxn
     from haypile.lanes.lane import Lane
 

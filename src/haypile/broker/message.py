@@ -118,7 +118,7 @@ def decode_properties(encoded: bytes) -> BasicProperties:
             _decoded[encoded] = dict(properties.__dict__)
         return properties
     fresh: BasicProperties = _new_properties(BasicProperties)
-    fresh.__dict__.update(template)
+    fresh.__dict__ = template.copy()
     return fresh
 
 
@@ -181,7 +181,13 @@ def contents(record: bytes, nonce: bytes) -> tuple[str, str, BasicProperties, by
         prefix = record[HEADER_SIZE:props_at]
         known = _prefixes.get(prefix)
         exchange, routing_key = known if known is not None else decode_prefix(prefix)
-        return exchange, routing_key, decode_properties(record[props_at:body_at]), record[body_at:]
+        encoded = record[props_at:body_at]
+        template = _decoded.get(encoded)
+        if template is None:
+            return exchange, routing_key, decode_properties(encoded), record[body_at:]
+        properties = _new_properties(BasicProperties)
+        properties.__dict__ = template.copy()
+        return exchange, routing_key, properties, record[body_at:]
     except Foreign:
         raise
     except Exception as error:

@@ -21,6 +21,7 @@ from haypile.lanes.foreign import Address
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
+    from haypile.broker.taken import Fresh
     from haypile.lanes.landing import Landed
 
 KERNEL_QUEUE, MAXMSG, MSGSIZE = ARGUMENTS = ("x-kernel-queue", "x-kernel-maxmsg", "x-kernel-msgsize")
@@ -77,8 +78,6 @@ def address_of(arguments: dict[str, Any]) -> Address:
 
 # -- messages ---------------------------------------------------------------------------------
 
-#: A named tuple from a tuple, at half the cost of its constructor.
-_new = tuple.__new__
 _encoded: dict[tuple[int, int, bool], tuple[bytes, int]] = {}
 
 
@@ -105,10 +104,15 @@ def encoded_number(kind: int, number: int, inferred: bool) -> tuple[bytes, int]:
     return made
 
 
-def raw_message(queue: str, body: bytes, kind: int, number: int) -> Message:
-    """A message that came from a foreign queue and is not to go back: when that was does not matter."""
-    properties = message.decode_properties(encoded_number(kind, number, False)[0])
-    return _new(Message, ("", queue, properties, body, 0, 0, 0, 0))
+def raw_messages(queue: str, kind: int, found: list[tuple[bytes, int]]) -> list[Fresh]:
+    """Messages that came from a foreign queue and are not to go back."""
+    decode, known, encoded = message.decode_properties, -1, b""
+    made: list[Fresh] = []
+    for body, number in found:
+        if number != known:
+            encoded, known = encoded_number(kind, number, False)[0], number
+        made.append(("", queue, decode(encoded), body))
+    return made
 
 
 def message_of(session: Session, queue: str, body: bytes, kind: int, number: int, inferred: bool) -> Message:

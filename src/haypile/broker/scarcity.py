@@ -19,7 +19,10 @@ from haypile.hay.errors import OutOfRoom
 from haypile.lanes.errors import NoRoom
 
 if TYPE_CHECKING:
-    from haypile.broker.source import Source, Taken
+    from collections.abc import Sequence
+
+    from haypile.broker.source import Source
+    from haypile.broker.taken import Fresh, Taken
 
 #: Methods that change nothing when their transaction fails. It may find room at the second attempt: what was kept
 #: back for such a case has been given up by the first.
@@ -42,7 +45,7 @@ REPEATABLE = frozenset(
 LOGGER = logging.getLogger("haypile")
 
 
-def take(source: Source, budget: int, no_ack: bool) -> list[Taken]:
+def take(source: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
     """``Source.take``; nothing until the next look around, where there is no room."""
     try:
         try:

@@ -14,7 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from haypile.broker import message, scarcity
 from haypile.broker.declare.consumers import mark_blocked
@@ -22,12 +22,15 @@ from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
+from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import CONSUMERS, GENERATION
 from haypile.hay.haste import patient
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from haypile.broker.consumer import Consumer
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
@@ -43,21 +46,6 @@ TURN, LARGE = 64, 14
 REDELIVERED = 1
 #: Half the time of calling a NamedTuple.
 _new_tuple = tuple.__new__
-
-
-class Taken(NamedTuple):
-    """A message in hand."""
-
-    #: As bytes; decoded already when it came from somebody else's queue.
-    record: bytes | message.Message
-    redelivered: bool
-    #: Landing slot that holds it, -1 when none does.
-    slot: int
-    #: Its number in the session's taken list, 0 when it is not there.
-    number: int
-    order: bytes
-    #: Deliveries before this one that ended in a requeue (quorum queues count them).
-    deliveries: int
 
 
 class Source:
@@ -154,7 +142,9 @@ class Source:
                 if self.idle:
                     return
                 continue
-            most -= len(taken) + (len(taken) * len(taken[0].record) >> LARGE)
+            first = taken[0]
+            size = len(first.record if first.__class__ is Taken else first)
+            most -= len(taken) + (len(taken) * size >> LARGE)
             if count > 1:
                 self.served(consumer)
             consumer.channel.deliver(consumer, taken)
@@ -187,30 +177,32 @@ class Source:
         if blocked:
             session.ring(below)
 
-    def take(self, budget: int, no_ack: bool) -> list[Taken]:
+    def take(self, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """Up to ``budget`` messages (or a ``FAIR`` part), in order. An empty list with ``idle`` unset: try again."""
         handle = self.handle
         if handle.words[handle.base]:
             return self.serve_hay(budget, no_ack)
         if handle.foreign:
-            return handle.take(self, budget or 1, no_ack)
+            found: Sequence[Taken | Fresh] = handle.take(self, budget or 1, no_ack)
+            return found
         lane = handle.lane
         if handle.words[handle.base + GENERATION] != handle.generation:
             lane = self.follow()
         if lane is None:
             return self.serve_hay(budget, no_ack)
+        fresh: list[Fresh] = []
         got: list[Taken] = []
         try:
             if no_ack:
-                self.take_from_lane(lane, budget, got)
+                self.take_from_lane(lane, budget, fresh)
             else:
                 self.land(lane, budget, got)
         except LaneGone:
             # What came before is in hand.
             handle.generation = -1
-        return got
+        return fresh or got
 
-    def take_from_lane(self, lane: Lane, budget: int, got: list[Taken]) -> None:
+    def take_from_lane(self, lane: Lane, budget: int, got: list[Fresh]) -> None:
         """For consumers that do not acknowledge: what is received is gone from the kernel."""
         receive = lane.receive
         most = budget or 1
@@ -220,7 +212,7 @@ class Source:
                 if record is None:
                     self.idle = self.handle.may_sleep(lane)
                 break
-            got.append(_new_tuple(Taken, (record, False, -1, 0, b"", 0)))
+            got.append(record)
             if len(got) == 1:
                 # Mostly there is one message, and asking costs a quarter of a receive in vain.
                 left = lane.depth()

@@ -83,6 +83,9 @@ class ForeignLane(Protocol):
     def receive(self) -> tuple[bytes, int] | None:
         """The next message and its number, None when there is none. Raises ``LaneGone``, ``NotAllowed``."""
 
+    def receive_some(self, most: int) -> list[tuple[bytes, int]]:
+        """Up to ``most`` messages, fewer when there are no more. Raises as ``receive``, but keeps what it has got."""
+
     def receive_into(self, address: c_void_p) -> int:
         """Receive into a landing's slot; the body's length, -1 when there is nothing."""
 

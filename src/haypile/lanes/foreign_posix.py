@@ -106,6 +106,25 @@ class ForeignPosix:
             raise self._failed(error) from error
         return received
 
+    def receive_some(self, most: int) -> list[tuple[bytes, int]]:
+        """See ``ForeignLane.receive_some``."""
+        receive = self._queue.receive
+        got: list[tuple[bytes, int]] = []
+        while len(got) < most:
+            try:
+                while len(got) < most:
+                    got.append(receive())
+            except posix_ipc.BusyError:
+                break
+            except posix_ipc.SignalError:
+                continue
+            except Exception as error:
+                if got:
+                    # The next attempt meets it again.
+                    break
+                raise self._failed(error) from error
+        return got
+
     def receive_into(self, address: c_void_p) -> int:
         """See ``ForeignLane.receive_into``."""
         body = self._bodies.get(address.value)

@@ -169,6 +169,18 @@ class ForeignSysV:
             raise self._failed(error) from error
         return received
 
+    def receive_some(self, most: int) -> list[tuple[bytes, int]]:
+        """See ``ForeignLane.receive_some``."""
+        got: list[tuple[bytes, int]] = []
+        try:
+            while len(got) < most and (received := self.receive()) is not None:
+                got.append(received)
+        except LaneError:
+            # The next attempt meets it again.
+            if not got:
+                raise
+        return got
+
     def receive_into(self, address: c_void_p) -> int:
         """See ``ForeignLane.receive_into``."""
         if self._watcher is not None and self._watcher.empty:

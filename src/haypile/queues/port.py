@@ -17,7 +17,7 @@ import time
 import weakref
 from collections import deque
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from haypile.broker import consuming
 from haypile.broker.belled import SLEEPERS, BelledHandle
@@ -27,6 +27,7 @@ from haypile.broker.ports import VhostTarget
 from haypile.broker.pressure import Congested
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ack
+from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import GENERATION, VERSION
 from haypile.hay.sessions import settled
 from haypile.lanes.errors import LaneGone
@@ -34,7 +35,7 @@ from haypile.queues.quiet import PATIENCE, Here, open_session
 
 if TYPE_CHECKING:
     from haypile.broker.entities import Queue
-    from haypile.broker.source import Source, Taken
+    from haypile.broker.source import Source
     from haypile.hay.reading import ReadTxn
 
 #: Items taken from the store at once by a process that gets alone.
@@ -79,7 +80,7 @@ class Port:
         self.in_vain = IN_VAIN
         self.hovers_to_skip = self.hovered_in_vain = 0
         #: Items taken from the store and not handed out yet.
-        self.hand: deque[Taken] = deque()
+        self.hand: deque[Taken | Fresh] = deque()
         self.asked_for_fd = False
         #: Taking an item is more than taking it from the lane.
         self.careful = holds
@@ -277,15 +278,15 @@ class Port:
 
     def _next(self) -> bytes | None:
         """The next of the items in hand; None for bytes that are no item."""
-        taken = self.hand.popleft()
+        record: Any = self.hand.popleft()
         session = self.session
-        number = taken.number
-        if self.holds:
-            session.channels[1].unacked[number] = Unacked(None, self.handle, taken)
-        elif number:
-            session.file.settle(number)
-            session.holdings.acked.append(number)
-        record = taken.record
+        if isinstance(record, Taken):
+            taken, record = record, record.record
+            if self.holds:
+                session.channels[1].unacked[taken.number] = Unacked(None, self.handle, taken)
+            elif taken.number:
+                session.file.settle(taken.number)
+                session.holdings.acked.append(taken.number)
         assert isinstance(record, bytes)
         body = self._opened(record)
         if body is not None and self.asked_for_fd:
@@ -341,6 +342,8 @@ class Port:
         """Leave. Idempotent; in a forked child it only lets go of descriptors."""
         if self.pid == os.getpid():
             for taken in self.hand:
+                # What came from the lane was handed out when it came.
+                assert isinstance(taken, Taken)
                 self.session.channels[1].unacked[taken.number] = Unacked(None, self.handle, taken)
             self.hand.clear()
             self.session.close()

@@ -50,6 +50,8 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "pika.adapters.blocking_connection.BlockingChannel": {
         "_flush_output": ("self", "waiters"),
         "_on_consumer_message_delivery": ("self", "_channel", "method", "properties", "body"),
+        "_dispatch_events": ("self",),
+        "_remove_pending_deliveries": ("self", "consumer_tag"),
     },
 }
 #: Private methods that only an installed Twisted lets one look at.
@@ -62,6 +64,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "pika.adapters.asyncio_connection._AsyncioIOServicesAdapter": ("loop",),
     "pika.adapters.base_connection._StreamingProtocolShim": ("conn",),
     "pika.adapters.blocking_connection._ConsumerDeliveryEvt": ("method", "properties", "body"),
+    "pika.adapters.blocking_connection._ConsumerCancellationEvt": ("method_frame",),
     "pika.adapters.gevent_connection._GeventSelectorIOLoop": ("gevent_hub",),
     "pika.adapters.gevent_connection._GeventSelectorIOServicesAdapter": ("native_loop",),
     "pika.adapters.twisted_connection._TwistedConnectionAdapter": (
@@ -103,6 +106,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
         "_message_confirmation_result",
         "_basic_getempty_result",
         "_puback_return",
+        "_CONSUMER_CANCELLED_CB_KEY",
         "_consumer_infos",
         "_pending_events",
     ),

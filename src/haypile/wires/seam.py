@@ -18,12 +18,14 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pika.connection
 from pika import exceptions, frame, spec, validators
 from pika.adapters import asyncio_connection, base_connection, blocking_connection, select_connection
 from pika.adapters.utils import connection_workflow
+
+from haypile.wires.wire import BlockingWire, Wire
 
 _Method = frame.Method
 _Header = frame.Header
@@ -34,6 +36,7 @@ _Nack = spec.Basic.Nack
 _Get = spec.Basic.Get
 _GetOk = spec.Basic.GetOk
 _Delivery = blocking_connection._ConsumerDeliveryEvt
+_Cancellation = blocking_connection._ConsumerCancellationEvt
 _GET_REPLIES = (_GetOk, spec.Basic.GetEmpty)
 
 #: Logger and states by the names that pika's own code uses.
@@ -46,40 +49,6 @@ _CHANNEL_OPEN = pika.channel.Channel.OPEN
 WAY_EVERY = 8
 #: Short ways that a channel keeps; beyond it they start anew.
 WAYS = 1024
-
-
-class Wire(Protocol):
-    """What the seam of every connection calls: ``wires.local.LocalWire``."""
-
-    def connect(self, stack_timeout: float | None = None) -> None: ...
-    def disconnect(self) -> None: ...
-    def emitted(self, data: bytes) -> None: ...
-    def send(self, number: int, method: Any, content: Any) -> None: ...
-    def publish(self, number: int, method: Any, properties: Any, body: bytes) -> None: ...
-    def way(self, number: int, *name: str) -> Callable[[Any], bool] | None: ...
-
-
-class BlockingWire(Wire, Protocol):
-    """What the seam of a blocking connection calls, too: ``wires.eager.EagerWire``."""
-
-    inbox: deque[tuple[int, Any, Any, bytes | None]]
-    #: Entries of the inbox that were there when the last blocking call ended.
-    stale: int
-    #: The end of the connection is on its way to pika.
-    ending: bool
-    #: Replies are there when ``send`` returns.
-    prompt: bool
-
-    @property
-    def restless(self) -> bool: ...
-    @property
-    def congested(self) -> bool: ...
-    def turn(self) -> None: ...
-    def catch_up(self) -> None: ...
-    def acknowledged(self, number: int) -> bool: ...
-    def before_sleep(self) -> None: ...
-    def breathe(self) -> None: ...
-    def look(self) -> None: ...
 
 
 class Seam(pika.connection.Connection):  # type: ignore[misc]
@@ -597,6 +566,7 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
     """pika's BlockingChannel with the calls that programs make for every message cut short."""
 
     wire: BlockingWire
+    _pending_events: deque[Any]
 
     def basic_publish(
         self,
@@ -658,15 +628,44 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
                 raise exceptions.UnroutableError(returned)
 
     def take_deliveries(self, consumer_tag: str, batch: Sequence[tuple[Any, Any, bytes]]) -> None:
-        """What pika's ``_on_consumer_message_delivery`` does for each of ``batch``, for all of it."""
-        events = [_Delivery(method, properties, body) for method, properties, body in batch]
+        """What pika's ``_on_consumer_message_delivery`` does for each of ``batch``, for all of it.
+
+        A pending delivery is a plain tuple: pika's event around it costs as much as the callback.
+        """
         sink = self._consumer_infos[consumer_tag].alternate_event_sink
         if sink is None:
-            self._pending_events.extend(events)
+            self._pending_events.extend(batch)
             self.connection._request_channel_dispatch(self.channel_number)
             return
-        for event in events:
-            sink(event)
+        for one in batch:
+            sink(_Delivery(*one))
+
+    def _dispatch_events(self) -> None:
+        consumers = self._consumer_infos
+        # A callback may put another deque there (``_remove_pending_deliveries``).
+        while self._pending_events:
+            event = self._pending_events.popleft()
+            if event.__class__ is tuple:
+                method, properties, body = event
+                consumers[method.consumer_tag].on_message_callback(self, method, properties, body)
+            elif event.__class__ is _Delivery:
+                method = event.method
+                consumers[method.consumer_tag].on_message_callback(self, method, event.properties, event.body)
+            elif event.__class__ is _Cancellation:
+                frame_of_it = event.method_frame
+                del consumers[frame_of_it.method.consumer_tag]
+                self._impl.callbacks.process(
+                    self.channel_number, self._CONSUMER_CANCELLED_CB_KEY, self, frame_of_it
+                )
+            else:
+                event.dispatch()
+
+    def _remove_pending_deliveries(self, consumer_tag: str) -> list[Any]:
+        self._pending_events = deque(
+            _Delivery(*event) if event.__class__ is tuple else event for event in self._pending_events
+        )
+        removed: list[Any] = super()._remove_pending_deliveries(consumer_tag)
+        return removed
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """See pika."""

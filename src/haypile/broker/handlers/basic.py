@@ -20,7 +20,8 @@ from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import handles
 from haypile.broker.pressure import Unfinished
 from haypile.broker.properties import add_delivery_count
-from haypile.broker.source import Source, Taken
+from haypile.broker.source import Source
+from haypile.broker.taken import Taken
 from haypile.hay.counters import ACKED, DELIVERED, MOST, REDELIVERED
 
 if TYPE_CHECKING:

@@ -1,0 +1,32 @@
+"""A message in hand: taken from its queue, on its way to a client.
+
+Owns: what is known of it.
+Must not know: where it came from, what becomes of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from pika.spec import BasicProperties
+
+from haypile.broker.message import Message
+
+#: One that nothing else is to be known of: never delivered before, and held by no list and no slot. As its record;
+#: exchange, routing key, properties and body when it came from somebody else's queue.
+Fresh: TypeAlias = "bytes | tuple[str, str, BasicProperties, bytes]"
+
+
+class Taken(NamedTuple):
+    """A message in hand, and who holds it."""
+
+    #: As bytes; decoded already when it came from somebody else's queue.
+    record: bytes | Message
+    redelivered: bool
+    #: Landing slot that holds it, -1 when none does.
+    slot: int
+    #: Its number in the session's taken list, 0 when it is not there.
+    number: int
+    order: bytes
+    #: Deliveries before this one that ended in a requeue (quorum queues count them).
+    deliveries: int
