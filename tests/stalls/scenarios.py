@@ -47,6 +47,11 @@ class Client:
         self.stalls.on = True
         await asyncio.sleep(0)
 
+    async def end(self) -> None:
+        """What comes now does not count."""
+        self.stalls.on = False
+        await asyncio.sleep(0)
+
     async def open(self) -> Any:
         """A channel of a new connection."""
         opened = self.loop.create_future()
@@ -172,6 +177,7 @@ async def talk(client: Client, rounds: int = 5) -> None:
         for _ in range(20):
             confirming.basic_publish("topic", "key", b"body", PERSISTENT)
             confirming.basic_publish("topic", "key", b"body")
+            await asyncio.sleep(0)  # a callback is to be as long as we make it, not as the program does
         for _ in range(20):
             channel.basic_ack(await got.get())
             channel.basic_nack(await got.get())
@@ -202,7 +208,7 @@ async def write_lock(client: Client) -> None:
     with child(hog, directory_of(client.url)):
         await client.begin()
         await talk(client, 2)
-        client.stalls.on = False
+        await client.end()
 
 
 async def slow_disk(client: Client) -> None:
@@ -231,7 +237,9 @@ async def full_lane(client: Client) -> None:
             if not number % 50:
                 await asyncio.sleep(0)
         await client.close()
-        client.stalls.on = False
+        await client.end()
+    with haypile.BlockingConnection(haypile.URLParameters(client.url)):
+        pass  # it sees to the one that was killed
 
 
 async def purge(client: Client) -> None:
@@ -327,8 +335,10 @@ async def dead_peer(client: Client) -> None:
     await client.close()
 
 
-async def unacked(client: Client, settle: Callable[[Any, int], None], left: int, where: str = "long") -> None:
-    """Many messages in hand, settled at once; ``left`` are in queue ``where`` then."""
+async def unacked(
+    client: Client, settle: Callable[[Any, int], None], left: int, where: str = "long", watching: Any = None
+) -> None:
+    """Many messages in hand, settled at once; ``left`` are in queue ``where`` then, by what ``watching`` sees."""
     if where == "long":
         client.fill("long")
     channel = await client.open()
@@ -338,14 +348,15 @@ async def unacked(client: Client, settle: Callable[[Any, int], None], left: int,
     while tag < client.many:
         tag = await tags.get()
     channel.basic_cancel(channel.consumer_tags[0])
-    other = await client.channel()
+    other = watching or await client.channel()
     await client.begin()
     settle(channel, tag)
     deadline = time.monotonic() + 30
     while await client.count(other, where) < left and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     assert await client.count(other, where) == left
-    await client.close()
+    if watching is None:
+        await client.close()
 
 
 async def ack_all(client: Client) -> None:
@@ -374,6 +385,18 @@ async def reject_all(client: Client) -> None:
 async def close_channel(client: Client) -> None:
     """Closing a channel with very many unacknowledged messages."""
     await unacked(client, lambda channel, tag: channel.close(), client.many)
+
+
+async def lost(client: Client) -> None:
+    """The connection is lost with very many messages in hand."""
+
+    def lose(channel: Any, tag: int) -> None:
+        client.connection.wire.fail(OSError("lost"))
+
+    other = Client(client.url, client.stalls, client.many)
+    watching = await other.open()
+    await unacked(client, lose, client.many, watching=watching)
+    await other.close()
 
 
 async def delivering(client: Client) -> None:
@@ -414,6 +437,6 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
         quiet, write_lock, slow_disk, full_lane, purge, delete, delete_durable, exclusive, cancel, policy, expiry,
-        dead_peer, ack_all, nack_all, reject_all, close_channel, delivering, large,
+        dead_peer, ack_all, nack_all, reject_all, close_channel, lost, delivering, large,
     )
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -35,6 +36,13 @@ def run(url: str, script: Callable[[Client], Awaitable[None]]) -> None:
         await script(Client(url, Stalls(), MANY))
 
     asyncio.run(main())
+
+
+def join_workers() -> None:
+    """Wait for what goes on in other threads when the loop has ended."""
+    for thread in threading.enumerate():
+        if thread.name == "haypile":
+            thread.join()
 
 
 def fill(url: str) -> None:
@@ -95,6 +103,7 @@ def test_given_back(url: str, closing: str) -> None:
         await client.close()
 
     run(url, script)
+    join_workers()
     assert contents(url) == ALL_BACK
 
 

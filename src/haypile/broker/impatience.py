@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Methods that may need no transaction.
 LIGHT = frozenset((spec.Basic.Publish, spec.Basic.Ack))
-#: Methods that end the session, and wait for a disk, perhaps: not under the lock.
-LAST = frozenset((spec.Connection.Close, spec.Connection.CloseOk))
 
 Entry = TypeVar("Entry", bound=Callable[..., Any])
 
@@ -48,9 +46,6 @@ def carefully(carry_out: Entry) -> Entry:
                 pass
             finally:
                 hay.hasty = before
-        elif kind in LAST:
-            if haste.is_free(hay):
-                return bool(carry_out(self, channel, method, properties, body))
         elif haste.hold(hay):
             try:
                 return bool(carry_out(self, channel, method, properties, body))

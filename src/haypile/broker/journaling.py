@@ -24,6 +24,7 @@ from pika import spec
 
 from haypile.hay.errors import HayError, OutOfRoom
 from haypile.hay.gates import DUE, FLUSHED, PENDING
+from haypile.hay.haste import PAUSE, pause
 from haypile.hay.pending import MESSAGE_ROW, is_safe
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class Journaling:
         self.session = session
         self.journal = journal
         self.offload = offload
-        #: A flush of ours is under way in another thread.
-        self.flushing = False
+        #: A flush of ours is under way in another thread; and that thread is at it.
+        self.flushing = self.writing = False
         #: The last one did not succeed.
         self.failed = False
         #: What the session goes on with when all is flushed.
@@ -263,8 +264,8 @@ class Journaling:
             # What is noted meanwhile sets the deadline anew, for the next one.
             self.deadline = 0.0
             if not self.flushing:
-                self.flushing = True
-                self.offload(work, self.flushed)
+                self.flushing = self.writing = True
+                self.offload(partial(self.write, work), self.flushed)
             return False
         try:
             done = work()
@@ -275,6 +276,13 @@ class Journaling:
             self.deadline = 0.0
             self.room_again()
         return done
+
+    def write(self, work: Callable[[], object]) -> None:
+        """In another thread: flush."""
+        try:
+            work()
+        finally:
+            self.writing = False
 
     def room_again(self) -> None:
         """A flush was done."""
@@ -296,7 +304,7 @@ class Journaling:
         """The other thread is back."""
         self.flushing = False
         self.failed = error is not None
-        if self.session.closed:
+        if not self.session.listening:
             return
         if isinstance(error, OutOfRoom):
             self.put_off(error)
@@ -314,7 +322,7 @@ class Journaling:
                 self.deadline = self.clock() + DELAY
                 self.session.set_timer()
         if self.waiting and error is None:
-            self.settle()
+            self.session.settle()
         then, self.then = self.then, None
         if then is not None:
             then()
@@ -366,14 +374,19 @@ class Journaling:
         return self.deadline
 
     def close(self) -> None:
-        """The session ends: leave nothing for others to do."""
+        """The session ends: leave nothing for others to do. In any thread."""
         words = self.words
         # A loop does not wait for what others have left; they are still there.
         ours = words[PENDING] if self.offload is None else min(self.mark, words[PENDING])
-        if self.journal is not None and ours > words[FLUSHED]:
-            self.offload = None
+        journal = self.journal
+        if journal is None:
+            return
+        while self.writing:
+            # Another thread needs the store.
+            pause(PAUSE)
+        if ours > words[FLUSHED]:
             try:
-                self.flush()
+                journal.flush(self.session.vhost.hay)
             except HayError as error:
                 name = self.session.vhost.name
                 LOGGER.error("vhost %r: persistent messages are not on the disk yet: %s", name, str(error))

@@ -163,6 +163,9 @@ class Publisher:
             rest = [handle for handle in handles if not handle.was_sent()]
         if journaled:
             rest += journaled
+        if session.homing.lanes:
+            again = functools.partial(self.come_home, rest, record, now, priority, expiration)
+            raise Unfinished(again, PAUSE)
         if not rest:
             return True
         if together and self.has_room(record):
@@ -224,6 +227,13 @@ class Publisher:
         except Busy:
             again = functools.partial(self.store, handles, record, now, priority, expiration)
             raise Unfinished(again, PAUSE) from None
+
+    def come_home(
+        self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None
+    ) -> bool:
+        """What was sent into retired lanes first, then ``store``."""
+        self.session.homing.bring_home()
+        return not handles or self.store(handles, record, now, priority, expiration)
 
     def _store(
         self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from pika.spec import Basic, BasicProperties
 
-from haypile.broker import express, handlers, impatience, lifecycle, recovery, ruling, scarcity, timeouts
+from haypile.broker import ending, express, handlers, impatience, lifecycle, recovery, ruling, scarcity, timeouts
 from haypile.broker.batch import Batch
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
@@ -28,19 +28,20 @@ from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handle import make_handle
 from haypile.broker.holdings import Holdings, Moving
+from haypile.broker.homing import Homing
 from haypile.broker.idle import TICK, IdleSession
 from haypile.broker.interrupts import interruptible
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Offload, Outbox, VhostTarget
 from haypile.broker.pressure import Congested, Pressure, Rest
 from haypile.broker.publisher import Publisher
-from haypile.broker.queue import NOTHING, QueueHandle
+from haypile.broker.queue import QueueHandle
 from haypile.broker.source import Source
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
 from haypile.hay.errors import Busy, OutOfRoom
-from haypile.hay.haste import PAUSE, patient
+from haypile.hay.haste import PAUSE
 from haypile.hay.locking import check_place
 from haypile.hay.sessions import ring
 
@@ -71,12 +72,13 @@ class Session(IdleSession):
         """Have what an idle session lacks."""
         vhost = self.vhost
         vhost.equip()
-        #: The loop has other work: what takes long is done piece by piece (``pressure.Unfinished``).
+        #: The loop has other work: what takes long is done piece by piece (``pressure.Unfinished``), or elsewhere.
         self.sliced = self.offload is not None
         self.holdings = Holdings(self, self.info)
         self.journaling = Journaling(self, vhost.hay.journal if self.durable else None, self.offload)
         self.publisher = Publisher(self, self.patience)
         self.batch = Batch(self)
+        self.homing = Homing(self)
         self.counters = Counters(self.file.counts_path())
         self.due = Due(self)
         self.pressure = Pressure(self)
@@ -88,6 +90,8 @@ class Session(IdleSession):
         self.timed_for = 0
         #: When the timer is to come, monotonic seconds.
         self.timer_at = 0.0
+        #: Not over yet: the loop is to call us.
+        self.listening = True
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -257,6 +261,11 @@ class Session(IdleSession):
         if self.journaling.waiting:
             self.journaling.settle()
 
+    @impatience.as_far_as
+    def settle(self) -> None:
+        """Send the replies that need not wait for a flush any more."""
+        self.journaling.settle()
+
     def pump(self) -> None:
         """Deliver what consumers may have now: RabbitMQ pushes before it answers."""
         for source in list(self.sources.values()):
@@ -266,28 +275,19 @@ class Session(IdleSession):
     @interruptible
     def close(self) -> None:
         """Give everything back and leave. Idempotent."""
-        if self.closed:
-            return
-        self.closed = True
-        ruling.unlisten(self)
-        self.outbox.call_at(None)
-        for source in self.sources.values():
-            source.unwatch()
-        self.outbox.unwatch(self.file.bell.fd)
-        try:
-            self.batch.close()
-            self.publisher.wake()
-            recovery.leave(self)
-            self.journaling.close()
-        finally:
-            for handle in self.handles.values():
-                handle.leave()
-            self.publisher.words = NOTHING
-            self.holdings.close()
-            self.counters.close()
-            self.file.close()
-            self.vhost.remove_lanes()
-            self.vhost.leave()
+        if not self.closed:
+            ending.close(self)
+
+    def abandon(self) -> None:
+        """Close, after the connection was lost. The loop does not wait for it. Idempotent."""
+        if not self.closed:
+            ending.abandon(self)
+
+    def unwatch_bell(self) -> None:
+        """Nobody need ring any more."""
+        if self.listening:
+            self.listening = False
+            self.outbox.unwatch(self.file.bell.fd)
 
     # -- for the broker's other parts -------------------------------------------------------
 
@@ -350,14 +350,8 @@ class Session(IdleSession):
         return express.find(self, channel, *name) if name else express.acks(self, channel)
 
     def rescue(self, handle: QueueHandle) -> None:
-        """Our message went into a lane that was retired meanwhile: bring it home."""
-        lane = handle.lane
-        if lane is None:
-            return
-        with patient(self.vhost.hay), self.holdings.write() as moving:
-            self.vhost.topology.sync(moving.txn)
-            moving.drain(handle, lane)
-        self.wake(handle)
+        """See ``Homing.rescue``."""
+        self.homing.rescue(handle)
 
     def set_aside(self, queue: str, record: bytes, error: Exception | None = None) -> None:
         """Bytes in a lane that are no message of ours: keep them, say so, go on."""

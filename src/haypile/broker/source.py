@@ -24,7 +24,6 @@ from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import CONSUMERS, GENERATION
-from haypile.hay.haste import patient
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
@@ -114,8 +113,6 @@ class Source:
         if self.blocked:
             self.blocked = False
             self.watch()
-            if self.said:
-                self.say_blocked(False)
 
     # -- delivering -------------------------------------------------------------------------
 
@@ -130,6 +127,8 @@ class Source:
             if consumer is None:
                 self.block()
                 return
+            if self.said:
+                self.say_blocked(False)
             count = len(self.consumers)
             budget = 1
             if count == 1:
@@ -156,24 +155,25 @@ class Source:
     def block(self) -> None:
         """Nobody has credit: others must be able to take what is left."""
         self.blocked = True
-        if self.ranking.mixed and not self.said:
-            self.say_blocked(True)
         if self.handle.closed:
             self.handle.leave_token()
+        if self.ranking.mixed and not self.said:
+            self.say_blocked(True)
 
     def say_blocked(self, blocked: bool) -> None:
-        """Let consumers of lower priority in other sessions know whether they may receive."""
+        """Let consumers of lower priority elsewhere know whether they may receive. ``Busy``: the next look says it."""
         below: set[int] = set()
         for consumer in self.consumers:
             below |= self.ranking.others_below(consumer.priority)
         if not below:
+            self.said = self.said and blocked
             return
-        self.said = blocked
         session = self.session
-        with patient(session.vhost.hay), session.holdings.write() as moving:
+        with session.holdings.write() as moving:
             context = session.context(moving)
             for consumer in self.consumers:
                 mark_blocked(context, self.queue, consumer.key, blocked)
+        self.said = blocked
         if blocked:
             session.ring(below)
 

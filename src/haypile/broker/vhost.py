@@ -69,7 +69,10 @@ class Vhost:
     """The shared parts of a vhost; get one by ``Vhost.join``, give it back by ``leave``."""
 
     _open: dict[str, Vhost] = {}
+    #: Held for a moment only.
     _lock = threading.Lock()
+    #: Held while one is made or equipped, which takes as long as opening its store and importing modules do.
+    _making = threading.Lock()
 
     topology: Topology
     lanes: Lanes
@@ -92,7 +95,9 @@ class Vhost:
 
         Its modules are two thirds of the broker's memory, of no use to a connection that waits (``idle``).
         """
-        with self._lock:
+        if self.equipped:
+            return
+        with self._making:
             if self.equipped:
                 return
             from haypile.broker.topology import Topology  # noqa: PLC0415 - see above
@@ -127,11 +132,25 @@ class Vhost:
 
         Raises ``hay.errors.UnusableDirectory`` when its directory cannot be used safely.
         """
-        key = str(target.directory)
+        known = cls._rejoin(target)
+        if known is not None:
+            return known
+        with cls._making:
+            # Another thread was faster, perhaps.
+            known = cls._rejoin(target)
+            if known is None:
+                known = cls(target)
+                known.users = 1
+                with cls._lock:
+                    cls._open[str(target.directory)] = known
+            return known
+
+    @classmethod
+    def _rejoin(cls, target: VhostTarget) -> Vhost | None:
         with cls._lock:
-            vhost = cls._open.get(key)
+            vhost = cls._open.get(str(target.directory))
             if vhost is None or was_removed(vhost.hay):
-                vhost = cls._open[key] = cls(target)
+                return None
             vhost.users += 1
             return vhost
 
@@ -139,10 +158,11 @@ class Vhost:
         """Undo one ``join``."""
         with self._lock:
             self.users -= 1
-            if self.users == 0:
-                if self._open.get(str(self.target.directory)) is self:
-                    del self._open[str(self.target.directory)]
-                self.hay.close()
+            if self.users:
+                return
+            if self._open.get(str(self.target.directory)) is self:
+                del self._open[str(self.target.directory)]
+        self.hay.close()
 
     def remove_lanes(self) -> None:
         """After the vhost's files were deleted: nobody else knows of its kernel queues any more."""
@@ -201,6 +221,7 @@ class Vhost:
         """In a forked child: the parent's vhosts are not ours."""
         cls._open = {}
         cls._lock = threading.Lock()
+        cls._making = threading.Lock()
 
 
 os.register_at_fork(after_in_child=Vhost.forget)

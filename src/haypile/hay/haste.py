@@ -14,13 +14,14 @@ import fcntl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from haypile.hay.errors import Busy
 from haypile.hay.locking import nothing
 
 if TYPE_CHECKING:
+    from haypile.hay.reading import ReadTxn
     from haypile.hay.store import Hay
 
 #: Longest try, and the pause before the next one, seconds.
@@ -28,6 +29,8 @@ TRY, PAUSE = 0.0002, 0.001
 
 #: What ``Hay.hasty`` is set to.
 this_thread = threading.get_ident
+#: For other threads: let the loops have their turn.
+pause = time.sleep
 
 
 def take_at_once(hay: Hay) -> None:
@@ -63,6 +66,22 @@ def _take(hay: Hay) -> None:
         raise
 
 
+def await_reader(hay: Hay, spares: list[ReadTxn]) -> ReadTxn | None:
+    """The reader at hand, which another thread has: ``spares`` is where it comes back.
+
+    Any other reader begins under the file lock. So the thread that is ``hay.hasty`` waits for a moment: the other one
+    was about to give it back when the interpreter's lock was taken from it. None: it did not come back.
+    """
+    if hay.hasty != this_thread():
+        return None
+    until = time.monotonic() + TRY
+    while time.monotonic() < until:
+        time.sleep(0)
+        with suppress(IndexError):
+            return spares.pop()
+    return None
+
+
 def hold(hay: Hay) -> bool:
     """Have this thread hold the write lock until ``let_go``, over any number of transactions; False: it is busy."""
     try:
@@ -88,28 +107,10 @@ def let_go(hay: Hay) -> None:
     hay.lock.release()
 
 
-def is_free(hay: Hay) -> bool:
-    """Whether the write lock can be had just now."""
-    if not hold(hay):
-        return False
-    let_go(hay)
-    return True
-
-
 @contextmanager
 def hasty(hay: Hay) -> Iterator[None]:
     """Have this thread's transactions raise ``Busy`` where they would wait."""
     before, hay.hasty = hay.hasty, this_thread()
-    try:
-        yield
-    finally:
-        hay.hasty = before
-
-
-@contextmanager
-def patient(hay: Hay) -> Iterator[None]:
-    """Have them wait all the same: what is done cannot be left half done."""
-    before, hay.hasty = hay.hasty, 0
     try:
         yield
     finally:

@@ -137,7 +137,7 @@ class Journal:
     def _flush(self, hay: Hay) -> None:
         words = hay.gates.words
         with hay.exclusive():
-            reader = hay.read()
+            reader = hay.read_long()
             reader.__enter__()
             seen = reader.number
             words[FLUSHING] = seen

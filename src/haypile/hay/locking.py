@@ -107,7 +107,7 @@ class Exclusive:
             return
         try:
             hay.lock.acquire()
-            hay.lock_file()
+            wait_for(hay.lock_at_once)
             hay.in_exclusive = True
         except BaseException:
             if hay.lock._is_owned():

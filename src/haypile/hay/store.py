@@ -27,6 +27,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,9 @@ from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_e
 from haypile.hay.errors import REMEDY, OutOfRoom, UnusableDirectory, damaged
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
+from haypile.hay.haste import await_reader
 from haypile.hay.layout import BOOT_ROW, NONCE_ROW, OFFSET_ROW, VERSION_ROW
-from haypile.hay.locking import Exclusive, check_place, nothing, open_lock, refuse, wait_for, was_removed
+from haypile.hay.locking import Exclusive, check_place, nothing, open_lock, refuse, was_removed
 from haypile.hay.places import check_private, make_private, random_name, remove_tree, write_aside
 from haypile.hay.reading import ReadTxn
 from haypile.hay.sessions import Peers
@@ -61,7 +63,7 @@ FORK_PATIENCE = 0.5
 class Hay:
     """A vhost's store, one object per directory and process. ``Hay.open`` it, ``close`` it.
 
-    ``lock``, ``begin``, ``lock_file`` and the other names without an underscore that are not in
+    ``lock``, ``begin``, ``lock_at_once`` and the other names without an underscore that are not in
     the docs are for the other modules of this package.
     """
 
@@ -147,7 +149,7 @@ class Hay:
         """Undo one ``open``; the last one closes the store."""
         if self._users == 1:
             room.give_back(self, wholly=True)
-        with self.lock, STORES.lock:
+        with self.lock, self.exclusive() if self._users == 1 else nullcontext(), STORES.lock:
             self._users -= 1
             if self._users:
                 return
@@ -244,9 +246,12 @@ class Hay:
         try:
             return self._spare_reads.pop()
         except IndexError:
-            reader = ReadTxn(self)
-            self._readers.append(reader)
-            return reader
+            return await_reader(self, self._spare_reads) or self.read_long()
+
+    def read_long(self) -> ReadTxn:
+        """The same for another thread that takes its time: it leaves the reader at hand to the loops."""
+        self._readers.append(reader := ReadTxn(self))
+        return reader
 
     def count_now(self, queue: int) -> int:
         """Ready messages of ``queue``, as last committed."""
@@ -308,10 +313,6 @@ class Hay:
             self._budget = room.budget(self, size)
 
     # -- for the other modules of this package --------------------------------------------------
-
-    def lock_file(self) -> None:
-        """Wait for the file lock, patiently."""
-        wait_for(self.lock_at_once)
 
     @property
     def env(self) -> Any:

@@ -33,6 +33,7 @@ from haypile.hay.layout import (
     READY,
     VERSION_ROW,
 )
+from haypile.hay.locking import wait_for
 from haypile.hay.reading import ReadTxn
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Writing(ReadTxn):
             except OSError as error:
                 if error.errno != errno.EDEADLK:
                     raise
-                hay.lock_file()
+                wait_for(hay.lock_at_once)
             self._version = self._body_id = self.noted = 0
             if self._deltas:
                 self._deltas = {}

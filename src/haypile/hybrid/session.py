@@ -20,6 +20,7 @@ from pika import spec
 
 from haypile.broker.ports import Content, Outbox, VhostTarget
 from haypile.broker.session import Session
+from haypile.broker.vhost import Vhost
 from haypile.hybrid import crossing, ending, publishing
 from haypile.hybrid.channel import Channel, Side
 from haypile.hybrid.remote import Connector, Remote
@@ -60,6 +61,7 @@ class HybridSession:
     """See ``broker.session.Session`` for what the wire calls."""
 
     #: Of the session here.
+    vhost: Vhost
     pressure: Any
     pump: Any
     before_sleep: Any
@@ -86,7 +88,7 @@ class HybridSession:
         session = cls(target, outbox, routes, connector)
         session.local = local = Session.open(target, LocalSide(session, outbox), **options)
         session.pressure, session.pump, session.before_sleep = local.pressure, local.pump, local.before_sleep
-        session.on_ready, session.on_timer = local.on_ready, local.on_timer
+        session.on_ready, session.on_timer, session.vhost = local.on_ready, local.on_timer, local.vhost
         if crossing.has_work(session.site, routes):
             session.need_links()
         return session
@@ -95,11 +97,23 @@ class HybridSession:
 
     def close(self) -> None:
         """Both sides."""
+        self.leave_remotes()
+        self.local.close()
+
+    def abandon(self) -> None:
+        """Both sides. See ``Session.abandon``."""
+        self.leave_remotes()
+        self.local.abandon()
+
+    def leave_remotes(self) -> None:
+        """The other side. Idempotent."""
         for remote in self.remotes.values():
             remote.close()
-        self.local.close()
         host, self.host = self.host, None
-        if host is not None:
+        if host is not None and self.local.offload is not None:
+            # The last to leave waits for the links' thread.
+            self.local.offload(host.leave, lambda error: None)
+        elif host is not None:
             host.leave()
 
     @property

@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pika import exceptions
 
-from haypile.hay import haste
-
 if TYPE_CHECKING:
     from haypile.broker.idle import IdleSession
 
@@ -32,8 +30,6 @@ _process = os.getpid()
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 #: Sessions whose connection was dropped, to be closed at a safe moment.
 dropped: deque[IdleSession] = deque()
-#: Sessions that a loop closes as soon as their store is not busy.
-closing: list[IdleSession] = []
 
 
 class _NoPressure:
@@ -62,10 +58,13 @@ class Orphan:
     def close(self) -> None:
         """The parent goes on with it."""
 
+    abandon = close
+
 
 def begin(holder: Any) -> None:
     """Look after ``holder``, which has a session or None as ``session``, from now on."""
-    reap()
+    if holder.offload is None:
+        reap()
     _holders.add(holder)
 
 
@@ -78,21 +77,9 @@ def close(session: IdleSession) -> None:
         LOGGER.warning("vhost %r: a session could not give back all it held; another one will", name, exc_info=True)
 
 
-def close_when_free(session: Any, call_later: Callable[[float, Callable[[], None]], Any]) -> None:
-    """Close ``session`` for a loop, which does not wait for somebody else's transaction: later, if need be."""
-    vhost = getattr(session, "vhost", None)
-    if vhost is None or session.closed or haste.is_free(vhost.hay):
-        close(session)
-        return
-    closing.append(session)
-
-    def again() -> None:
-        # Unless the end of the process was first.
-        if session in closing:
-            closing.remove(session)
-            close_when_free(session, call_later)
-
-    call_later(haste.PAUSE, again)
+def close_elsewhere(session: Any) -> None:
+    """Close ``session`` for a loop, which neither waits for it nor need turn any more."""
+    session.abandon()
 
 
 def drop(session: IdleSession) -> None:
@@ -102,19 +89,17 @@ def drop(session: IdleSession) -> None:
         reap()
 
 
-def reap() -> None:
+def reap(closer: Callable[[IdleSession], None] = close) -> None:
     """Close what was dropped; only where this thread is in no transaction."""
     while dropped:
         try:
             session = dropped.popleft()
         except IndexError:  # another thread was faster
             return
-        close(session)
+        closer(session)
 
 
 def _at_exit() -> None:
-    dropped.extend(closing)
-    closing.clear()
     reap()
     for holder in list(_holders):
         session, holder.session = holder.session, None
@@ -128,8 +113,7 @@ def _after_fork() -> None:
     for holder in list(_holders):
         if holder.session is not None:
             holder.session = Orphan(holder.session, parent)
-    kept.extend((*dropped, *closing))
-    closing.clear()
+    kept.extend(dropped)
     dropped.clear()
 
 

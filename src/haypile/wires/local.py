@@ -197,7 +197,7 @@ class LocalWire:
         if self.offload is None:
             lives.close(session)
         else:
-            lives.close_when_free(session, self.connection.call_later)
+            lives.close_elsewhere(session)
 
     # -- from the broker --------------------------------------------------------------------
 
@@ -250,6 +250,8 @@ class LocalWire:
         def back(error: BaseException | None) -> None:
             def in_loop() -> None:
                 self._work(done, error)
+                if self.down:
+                    self.inbox.clear()
                 self.turn()
 
             # The loop may be closed by now, and with it the connection's time is over.
@@ -262,8 +264,9 @@ class LocalWire:
 
     def schedule(self) -> None:
         """Something waits for pika: have the loop turn."""
-        self._scheduled = True
-        self.connection.call_soon(self.turn)
+        if not self.down:
+            self._scheduled = True
+            self.connection.call_soon(self.turn)
 
     def turn(self) -> None:
         """Hand what waits to pika; called by the loop.
@@ -301,7 +304,7 @@ class LocalWire:
     def before_sleep(self) -> None:
         """The loop is about to block."""
         if lives.dropped:
-            lives.reap()
+            lives.reap(lives.close if self.offload is None else lives.close_elsewhere)
         if self.session is not None:
             self._work(self.session.before_sleep)
 

@@ -18,7 +18,7 @@ from haypile.broker.ports import VhostTarget
 from haypile.hay import haste
 from haypile.hay.errors import HayError
 from haypile.lanes.errors import LaneError
-from haypile.wires import handshake
+from haypile.wires import handshake, workers
 
 if TYPE_CHECKING:
     from haypile.broker.idle import IdleSession
@@ -144,7 +144,11 @@ class Opening:
             if vhost is not None:
                 if held:
                     haste.let_go(vhost.hay)
-                vhost.leave()
+                if vhost.users > 1:
+                    vhost.leave()
+                else:
+                    # The last to leave closes the store.
+                    workers.run(vhost.leave, lambda error: None)
 
     def enter(self, failed: BaseException | None = None) -> None:
         """Have a session; ``failed``: why there cannot be one."""

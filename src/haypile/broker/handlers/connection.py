@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import spec
 
-from haypile.broker import lifecycle, shrinking
+from haypile.broker import ending, lifecycle, shrinking
 from haypile.broker.handlers.registry import CONNECTION
 from haypile.broker.pressure import Unfinished
 
@@ -32,13 +32,12 @@ def close(session: Session, method: spec.Connection.Close) -> None:
         session.holdings.flush_acks()
         if session.journaling.finishing():
             raise Unfinished(pause=LOOK)
-    session.close()
-    session.outbox.method(0, spec.Connection.CloseOk())
+    ending.end(session, lambda: session.outbox.method(0, spec.Connection.CloseOk()))
 
 
 def close_ok(session: Session, method: spec.Connection.CloseOk) -> None:
     """The answer to a close of ours."""
-    session.close()
+    ending.end(session)
 
 
 def update_secret(session: Session, method: spec.Connection.UpdateSecret) -> None:
