@@ -11,9 +11,8 @@ queue type is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from haypile.broker import terms, texts
 from haypile.broker.errors import InternalError, PreconditionFailed
@@ -83,8 +82,7 @@ def known(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class QueueArguments:
+class QueueArguments(NamedTuple):
     """What a queue's arguments say. Only valid arguments are parsed."""
 
     #: ``classic``, ``quorum`` or ``stream``.

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from haypile.broker import terms
 from haypile.broker.arguments import QueueArguments, check_max_age
@@ -57,8 +56,7 @@ class InvalidPolicy(ValueError):
     """A policy RabbitMQ would refuse; the text is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """One policy."""
 
     name: str
@@ -66,10 +64,17 @@ class Policy:
     definition: Definition
     priority: int = 0
     apply_to: str = "all"
-    regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "regex", re.compile(self.pattern))
+    @property
+    def regex(self) -> re.Pattern[str]:
+        """The pattern, compiled (``re`` keeps it)."""
+        return re.compile(self.pattern)
+
+    @classmethod
+    def checked(cls, name: str, pattern: str, definition: Definition, priority: int, apply_to: str) -> Policy:
+        """A policy whose pattern is one. Raises ``re.error``."""
+        re.compile(pattern)
+        return cls(name, pattern, definition, priority, apply_to)
 
 
 # -- what may be said -------------------------------------------------------------------------
@@ -137,7 +142,7 @@ def make_policy(
             shown = f'<<"{value}">>' if isinstance(value, str) else terms.show(terms.term(value))
             raise InvalidPolicy(f"{shown} is not a valid {what}")
     try:
-        return Policy(name, pattern, definition, priority, apply_to)
+        return Policy.checked(name, pattern, definition, priority, apply_to)
     except re.error as error:
         raise InvalidPolicy(f"{pattern!r} is no regular expression: {error}") from error
 
@@ -218,7 +223,7 @@ def merge(arguments: QueueArguments, definition: Definition, own: dict[str, Any]
             else:
                 value = mine
         changed[key.replace("-", "_")] = value
-    return replace(arguments, **changed) if changed else arguments
+    return arguments._replace(**changed) if changed else arguments
 
 
 # -- limits, definitions ----------------------------------------------------------------------

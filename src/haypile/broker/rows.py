@@ -12,10 +12,8 @@ below the store's limit of 511; a binding, which has three names, is keyed by a 
 from __future__ import annotations
 
 import functools
-import hashlib
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from pika import data
@@ -50,22 +48,29 @@ class Destination(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """One row of a routing table."""
 
     source: str
     destination: Destination
     key: str
-    arguments: dict[str, Any] = field(hash=False, compare=False)
+    arguments: dict[str, Any]
     #: The row's key: equal for equal bindings, arguments included.
     id: bytes
     #: Grows with every binding of the vhost: the order they came in.
-    since: int = field(default=0, compare=False)
+    since: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Binding) and self.id == other.id
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerRow:
+class ConsumerRow(NamedTuple):
     """A consumer as every process sees it."""
 
     queue: int
@@ -78,7 +83,7 @@ class ConsumerRow:
     prefetch: int
     no_ack: bool
     exclusive: bool
-    arguments: dict[str, Any] = field(hash=False, compare=False)
+    arguments: dict[str, Any]
     #: It has no credit, so that consumers of lower priority may receive.
     blocked: bool = False
 
@@ -88,8 +93,7 @@ class ConsumerRow:
         return (self.session, self.channel, self.tag)
 
 
-@dataclass(frozen=True, slots=True)
-class LaneRow:
+class LaneRow(NamedTuple):
     """The kernel queue of a queue: its name and size."""
 
     name: str
@@ -97,8 +101,7 @@ class LaneRow:
     msgsize: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeRow:
+class ExchangeRow(NamedTuple):
     """An exchange as stored."""
 
     type: str
@@ -108,8 +111,7 @@ class ExchangeRow:
     arguments: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRow:
+class QueueRow(NamedTuple):
     """A queue as stored."""
 
     id: int
@@ -259,7 +261,7 @@ def encode_policy(policy: Policy) -> bytes:
 def decode_policy(key: bytes, value: bytes) -> Policy:
     """The policy in a row."""
     table = decode_table(value, 0)
-    return Policy(key[1:].decode(), table["pattern"], table["definition"], table["priority"], table["apply-to"])
+    return Policy.checked(key[1:].decode(), table["pattern"], table["definition"], table["priority"], table["apply-to"])
 
 
 # -- bindings ---------------------------------------------------------------------------------
@@ -271,6 +273,8 @@ def make_binding(source: str, destination: Destination, key: str, arguments: dic
     "All arguments are significant": RabbitMQ keeps bindings apart that differ in them, after
     sorting the table by key.
     """
+    import hashlib  # noqa: PLC0415 - takes as long as ten of our modules, and many programs bind nothing
+
     ordered = {name: arguments[name] for name in sorted(arguments, key=str)}
     digest = hashlib.blake2b(_binding_value(source, destination, key, ordered), digest_size=16).digest()
     return Binding(source, destination, key, ordered, BINDING + digest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def expected(limits: PosixLimits) -> list[tuple[int, int, int]]:
         if size is None:
             break
         counts[size] = counts.get(size, 0) + 1
-        room = replace(room, used=room.used + cost(*size))
+        room = room._replace(used=room.used + cost(*size))
     return [(*size, count) for size, count in counts.items()]
 
 

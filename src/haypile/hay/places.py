@@ -196,6 +196,11 @@ def is_begun(journal: Path) -> bool:
     return (journal / "base").exists()
 
 
+def random_bytes(number: int) -> bytes:
+    """Of the system; not by ``secrets``, which imports what only cryptography needs."""
+    return os.urandom(number)
+
+
 def random_name() -> str:
-    """A name that nobody has; not ``secrets``, which imports what only cryptography needs."""
-    return os.urandom(8).hex()
+    """A name that nobody has."""
+    return random_bytes(8).hex()

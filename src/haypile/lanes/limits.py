@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 #: Bytes of the limit that each message costs on top of its size (struct msg_msg and a pointer).
 MESSAGE_COST = 96
@@ -34,8 +34,7 @@ YIELDS = 16
 _PROC = Path("/proc/sys/fs/mqueue")
 
 
-@dataclass(frozen=True)
-class LaneRoom:
+class LaneRoom(NamedTuple):
     """What is known of the room for lanes."""
 
     #: RLIMIT_MSGQUEUE, bytes; -1: unlimited.

@@ -7,7 +7,6 @@ Must not know: delivery, credit, channels as objects.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from haypile.broker import rows, texts
@@ -92,7 +91,7 @@ def mark_blocked(ctx: Context, queue: Queue, key: ConsumerKey, blocked: bool) ->
     """Write down that a consumer has no credit (or has it again), where that matters to others."""
     row = queue.consumers.get(key)
     if row is not None and row.blocked != blocked:
-        row = replace(row, blocked=blocked)
+        row = row._replace(blocked=blocked)
         ctx.put(rows.consumer_key(queue.id, *key), rows.encode_consumer(row))
 
 

@@ -7,7 +7,6 @@ Must not know: sessions as objects, channels, replies.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from haypile.broker import texts
 from haypile.broker.entities import Queue
@@ -21,23 +20,32 @@ def _nothing(queue: Queue) -> None:
     """The default of ``Context.drain``."""
 
 
-@dataclass(slots=True)
 class Context:
     """One operation inside ``with hay.write() as txn: topology.sync(txn); …``."""
 
-    topology: Topology
-    txn: WriteTxn
-    #: Id of the session that asks; 0: the broker itself.
-    session: int
-    #: The queue last declared on the channel; ``queue_declare`` sets it. Empty: none.
-    last_queue: str = ""
-    #: Moves the messages in a queue's lane into the hay, before they are counted or deleted.
-    drain: Callable[[Queue], object] = _nothing
-    #: Queues this operation deleted. They still show their lane (to be unlinked after the commit)
-    #: and their consumers (to be cancelled, in whichever session).
-    deleted: list[Queue] = field(default_factory=list)
-    #: New bindings of exchanges that have kept messages for them (x-recent-history).
-    recalling: list[Binding] = field(default_factory=list)
+    __slots__ = ("deleted", "drain", "last_queue", "recalling", "session", "topology", "txn")
+
+    def __init__(
+        self,
+        topology: Topology,
+        txn: WriteTxn,
+        session: int,
+        last_queue: str = "",
+        drain: Callable[[Queue], object] = _nothing,
+    ) -> None:
+        self.topology = topology
+        self.txn = txn
+        #: Id of the session that asks; 0: the broker itself.
+        self.session = session
+        #: The queue last declared on the channel; ``queue_declare`` sets it. Empty: none.
+        self.last_queue = last_queue
+        #: Moves the messages in a queue's lane into the hay, before they are counted or deleted.
+        self.drain = drain
+        #: Queues this operation deleted. They still show their lane (to be unlinked after the commit)
+        #: and their consumers (to be cancelled, in whichever session).
+        self.deleted: list[Queue] = []
+        #: New bindings of exchanges that have kept messages for them (x-recent-history).
+        self.recalling: list[Binding] = []
 
     @property
     def vhost(self) -> str:

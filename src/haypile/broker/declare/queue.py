@@ -7,7 +7,6 @@ Must not know: lanes' kernel side, consumers' delivery.
 from __future__ import annotations
 
 import base64
-import secrets
 
 from pika import spec
 
@@ -29,6 +28,7 @@ from haypile.broker.rows import Destination, QueueRow
 from haypile.hay import counters
 from haypile.hay.gates import CONSUMERS, HEADER_WORDS, SLOT_WORDS
 from haypile.hay.gates import QUEUE as QUEUE_WORD
+from haypile.hay.places import random_bytes
 
 DEAD_LETTERS = "x-dead-letter-exchange"
 
@@ -84,7 +84,7 @@ def _check_limit(ctx: Context, name: str) -> None:
 
 def server_name(prefix: str) -> str:
     """A fresh name as RabbitMQ makes them: ``amq.gen-`` or ``amq.ctag-`` and 16 octets in base64."""
-    return f"{prefix}-{base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip('=')}"
+    return f"{prefix}-{base64.urlsafe_b64encode(random_bytes(16)).decode().rstrip('=')}"
 
 
 def _check_server_named(arguments: dict[str, object]) -> None:

@@ -7,7 +7,6 @@ https://github.com/rabbitmq/rabbitmq-server/tree/v3.10.8/deps/rabbitmq_random_ex
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 
 from haypile.broker.exchanges.base import Message
@@ -22,5 +21,7 @@ class Random(Fanout):
     by_key = False
 
     def match(self, keys: Sequence[str], message: Message) -> Iterable[Destination]:
+        import random  # noqa: PLC0415 - large, and nothing else here needs it
+
         bound = list(self._bound.values())
         return (random.choice(bound),) if bound else ()

@@ -9,7 +9,6 @@ gone with its consumer, does the same; its name is the reply_to that the respond
 
 from __future__ import annotations
 
-import secrets
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from haypile.broker.channel import Channel
 from haypile.broker.consumer import Consumer
 from haypile.broker.declare import queue as queues
 from haypile.broker.errors import NotFound, PreconditionFailed
+from haypile.hay.places import random_bytes
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -38,7 +38,7 @@ def consume(session: Session, channel: Channel, tag: str, no_ack: bool) -> Consu
         raise PreconditionFailed(texts.REPLY_CONSUMER_ACKS)
     if channel.reply_queue:
         raise PreconditionFailed(texts.REPLY_CONSUMER_SET)
-    name = PREFIX + urlsafe_b64encode(secrets.token_bytes(24)).decode()
+    name = PREFIX + urlsafe_b64encode(random_bytes(24)).decode()
     with session.holdings.write() as moving:
         declare = spec.Queue.Declare(queue=name, auto_delete=True)
         queues.create(session.context(moving), name, declare)
