@@ -117,6 +117,8 @@ def expiry(size: int) -> dict[str, float]:
     assert publisher.stdout is not None
     publisher.stdout.readline()
     watching = connect()
+    # Whoever uses a queue sees to what is due at once.
+    watching.channel().queue_declare("expiring", passive=True)
     count = _counter("expiring")
     while count() == filled:
         watching.process_data_events(0.001)

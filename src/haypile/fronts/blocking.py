@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from haypile.broker.ports import VhostTarget
+from haypile.fronts.front import vhost_of
 from haypile.fronts.select import EagerSelectConnection
-from haypile.targets import ROUTES, TargetError, resolve
+from haypile.targets import ROUTES
 from haypile.wires.seam import BlockingSeam
 
 
@@ -27,10 +27,5 @@ class BlockingConnection(BlockingSeam):
         """See ``BlockingSeam``. What leads nowhere, or to two hosts, is left to pika's workflow."""
         if kind is not EagerSelectConnection:
             return None
-        try:
-            target = resolve(parameters)
-        except TargetError:
-            return None
-        if not isinstance(target, VhostTarget) or ROUTES in target.options:
-            return None
-        return partial(kind, parameters, target=target)
+        target = vhost_of(parameters)
+        return None if target is None or ROUTES in target.options else partial(kind, parameters, target=target)

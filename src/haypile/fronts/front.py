@@ -108,3 +108,12 @@ def destination(parameters: Parameters) -> tuple[Parameters, bool]:
     except TargetError:
         return parameters, True
     return (parameters, True) if isinstance(target, VhostTarget) else (target, False)
+
+
+def vhost_of(parameters: Parameters) -> VhostTarget | None:
+    """The vhost of this host where ``parameters`` lead; None: they lead elsewhere, or nowhere."""
+    try:
+        target = resolve(parameters)
+    except TargetError:
+        return None
+    return target if isinstance(target, VhostTarget) else None
