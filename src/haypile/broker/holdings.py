@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.queue import TOKENS, count_lane
 from haypile.broker.raw import record_of
 from haypile.hay import room
 from haypile.hay.errors import OutOfRoom
@@ -261,6 +262,7 @@ class Moving:
         stranded = holdings.stranded.pop(handle.id, None)
         lane = lane or handle.current_lane()
         handle.close_gate()
+        handle.words[handle.base + TOKENS] = 0
         if stranded:
             for slot in stranded:
                 self.store(handle, slot)
@@ -285,6 +287,14 @@ class Moving:
         except LaneGone:
             handle.generation = -1
         return True
+
+    def count(self, handle: QueueHandle) -> int:
+        """The ready messages of the queue. Its gate stays open where that can be."""
+        in_lane = None if handle.id in self.holdings.stranded else count_lane(handle)
+        if in_lane is None:
+            self.drain(handle)
+            in_lane = 0
+        return self.txn.count(handle.id)[0] + in_lane
 
     def store(self, handle: QueueHandle, slot: int) -> None:
         """Put the lane record in ``slot`` into the hay (nothing to put for a token)."""

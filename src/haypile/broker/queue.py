@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Words of the queue's slot that the broker uses, beside those of ``gates``.
 EXPIRING, UNUSED_UNTIL = 4, 5
+#: There may be tokens in the lane. (6: ``belled.SLEEPERS``.)
+TOKENS = 7
 TOKEN = b""
 #: What stands for the gate page once a session is over.
 NOTHING = memoryview(bytes(8)).cast("Q")
@@ -266,12 +268,32 @@ class QueueHandle(Elsewhere):
         lane = self.current_lane()
         if lane is None:
             return False
+        words, at = self.words, self.base + TOKENS
         try:
             if not lane.depth():
+                # Before, for a count that comes in between; afterwards, since a drain may have come in between.
+                words[at] = 1
                 lane.send(TOKEN)
+                words[at] = 1
         except LaneGone:
             return False
         return True
+
+
+def count_lane(handle: QueueHandle) -> int | None:
+    """Messages in the queue's lane, where they can be counted without a drain. Under the write lock.
+
+    None: they are to be drained and counted in the hay. A drain closes the gate, and what is published until a
+    consumer has opened it again goes by way of the hay.
+    """
+    if handle.closed or handle.foreign or handle.changing or handle.words[handle.base + TOKENS]:
+        return None
+    try:
+        lane = handle.current_lane()
+        return None if lane is None else lane.depth()
+    except LaneGone:
+        handle.generation = -1
+        return None
 
 
 def wait_for_gate(handle: QueueHandle, size: int) -> bool:

@@ -7,7 +7,8 @@ A user's POSIX queues share RLIMIT_MSGQUEUE, 819,200 bytes by default; a queue c
 ``maxmsg * (msgsize + 96)`` of it (measured) until it is unlinked and closed everywhere. A new
 lane takes at most a quarter of what is left, so that the hundredth queue still gets one; and when it is made
 there must be room for three more, as far as a single queue can show it: what lanes that were removed still take,
-until the last process has closed them, is not known.
+until the last process has closed them, is not known. The smallest of ten messages may take half of what is left: a
+lane with fewer of them than the others of a fan-out would hold up all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MESSAGE_COST = 96
 SIZES = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1, 16))
 
 #: Lanes that cost no more (bytes) are made wherever there is room; for others there must be room for so many more.
-LEAST, SPARE = 4 * (512 + MESSAGE_COST), 3
+SMALL, SPARE = 10 * (512 + MESSAGE_COST), 3
 
 #: How often a sender looks at a full lane, others running in between, before it sleeps: to be woken takes
 #: longer than a consumer that runs takes to make room.
@@ -58,17 +59,18 @@ class LaneRoom(NamedTuple):
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Sizes worth trying, best first."""
-        budget = (self.limit - self.used) // 4 if self.limit >= 0 else None
+        left = self.limit - self.used
         tried = set()
         for wanted, size in SIZES:
             fitting = min(wanted, self.maxmsg), min(size, self.msgsize)
-            if fitting not in tried and (budget is None or cost(*fitting) <= budget):
+            takes = cost(*fitting)
+            if fitting not in tried and (self.limit < 0 or takes * (2 if takes == SMALL else 4) <= left):
                 tried.add(fitting)
                 yield fitting
 
     def spare(self, maxmsg: int, msgsize: int) -> int:
         """Message size of a queue of ``maxmsg`` for which there must be room beside a lane of this size; 0: none."""
-        if self.limit < 0 or cost(maxmsg, msgsize) <= LEAST:
+        if self.limit < 0 or cost(maxmsg, msgsize) <= SMALL:
             return 0
         return min(SPARE * (msgsize + MESSAGE_COST) - MESSAGE_COST, self.msgsize)
 

@@ -73,11 +73,12 @@ def queue_declare(
             session.due.used(handle)
         else:
             session.due.born(moving.txn, handle)
-        ready = context.ready(declared)
+        ready = moving.count(handle)
         consumers = len(declared.consumers)
     channel.last_queue = context.last_queue
     session.notify(context)
-    session.settle_gate(handle, ready)
+    if handle.closed:
+        session.settle_gate(handle, ready)
     outside = handle.outside()
     return None if method.nowait else spec.Queue.DeclareOk(declared.name, ready + outside, consumers)
 
