@@ -19,7 +19,7 @@ from pika import spec
 
 from haypile.broker import firehose, texts
 from haypile.broker.errors import PreconditionFailed
-from haypile.broker.message import Foreign, Message, contents, encode_message
+from haypile.broker.message import Foreign, Message, encode_message
 from haypile.broker.properties import add_delivery_count
 from haypile.hay.counters import DELIVERED, MOST, REDELIVERED
 from haypile.hay.gates import VERSION
@@ -105,7 +105,7 @@ class Channel:
         handle = consumer.source.handle
         tag = consumer.tag
         no_ack = consumer.no_ack
-        name, nonce = handle.queue.name, session.nonce
+        name, read = handle.queue.name, consumer.read
         # RabbitMQ gives direct replies the next tag, but does not use it up.
         step = 0 if name == self.reply_queue else 1
         again, given = 0, self.delivery_tag
@@ -120,13 +120,13 @@ class Channel:
                 redelivered, deliveries = False, 0
                 try:
                     if record.__class__ is bytes:
-                        exchange, routing_key, properties, body = contents(record, nonce)
+                        exchange, routing_key, properties, body = read(record)
                     elif record.__class__ is tuple:
                         exchange, routing_key, properties, body = record
                     else:
                         record, redelivered, slot, _, _, deliveries = record
                         exchange, routing_key, properties, body = (
-                            record[:4] if record.__class__ is Message else contents(record, nonce)
+                            record[:4] if record.__class__ is Message else read(record)
                         )
                 except Foreign as error:
                     session.set_aside(name, record, error)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from haypile.broker.message import reader
+
 if TYPE_CHECKING:
     from haypile.broker.channel import Channel
     from haypile.broker.rows import ConsumerKey
@@ -31,6 +33,7 @@ class Consumer:
         "limit",
         "no_ack",
         "priority",
+        "read",
         "source",
         "tag",
         "unacked",
@@ -56,6 +59,7 @@ class Consumer:
         self.limit = limit
         self.priority = priority
         self.arguments = arguments
+        self.read = reader(channel.session.nonce)
         self.unacked = 0
 
     @property

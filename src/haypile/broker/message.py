@@ -13,7 +13,8 @@ what goes in comes out with the types a RabbitMQ would give back. Nothing is unp
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 from pika.spec import BasicProperties
 
@@ -21,6 +22,8 @@ from pika.spec import BasicProperties
 #: prefix length, priority, flags.
 HEADER = struct.Struct("<8sQIIIHBB")
 HEADER_SIZE = HEADER.size
+#: Nonce and body length alone, and what comes behind that: lengths, priority, flags, prefix, properties.
+_NONCE_AND_LENGTH, _ALIKE_AT = struct.Struct("<8s12xI"), 24
 #: Key of a message within its queue: 255 - priority, publish time, session.
 ORDER = struct.Struct(">BQI")
 
@@ -44,6 +47,10 @@ _new_tuple = tuple.__new__
 _encoded: dict[tuple[Any, ...], bytes] = {}
 _decoded: dict[bytes, dict[str, Any]] = {b"": _EMPTY}
 _prefixes: dict[bytes, tuple[str, str]] = {}
+
+
+#: What a client sees: exchange, routing key, properties, body.
+Contents: TypeAlias = tuple[str, str, BasicProperties, bytes]
 
 
 class Foreign(Exception):
@@ -167,7 +174,7 @@ def decode(record: bytes, nonce: bytes) -> Message:
     return _new_tuple(Message, (exchange, routing_key, properties, body, time, session, priority, flags))
 
 
-def contents(record: bytes, nonce: bytes) -> tuple[str, str, BasicProperties, bytes]:
+def contents(record: bytes, nonce: bytes) -> Contents:
     """Of the message in ``record``: exchange, routing key, properties, body.
 
     Raises ``Foreign`` when these are not the bytes of a record of this store.
@@ -193,6 +200,36 @@ def contents(record: bytes, nonce: bytes) -> tuple[str, str, BasicProperties, by
     except Exception as error:
         # pika's decoders raise many kinds on bytes that no encoder made.
         raise Foreign(f"{len(record)} bytes that are no record of this vhost: {error}") from error
+
+
+def reader(nonce: bytes) -> Callable[[bytes], Contents]:
+    """``contents`` for the records of one queue, which mostly look alike.
+
+    What stands in a record before its body, as far as a client sees it, is not taken apart again when it equals
+    the last one's.
+    """
+    start, body_at, exchange, routing_key, template = None, HEADER_SIZE, "", "", _EMPTY
+    nonce_and_length = _NONCE_AND_LENGTH.unpack_from
+
+    def read(record: bytes) -> Contents:
+        nonlocal start, body_at, exchange, routing_key, template
+        if record[_ALIKE_AT:body_at] == start:
+            found, length = nonce_and_length(record)
+            if found == nonce and body_at + length == len(record):
+                properties = _new_properties(BasicProperties)
+                properties.__dict__ = template.copy()
+                return exchange, routing_key, properties, record[body_at:]
+        made = contents(record, nonce)
+        _, _, _, _, props_length, prefix_length, _, _ = HEADER.unpack_from(record)
+        props_at = HEADER_SIZE + prefix_length
+        known = _decoded.get(record[props_at : props_at + props_length])
+        if known is not None:
+            exchange, routing_key, template = made[0], made[1], known
+            body_at = props_at + props_length
+            start = record[_ALIKE_AT:body_at]
+        return made
+
+    return read
 
 
 def order_of(record: bytes, prioritised: int = 0) -> bytes:

@@ -240,7 +240,7 @@ class Source:
             if not record:
                 landing.clear(slot)
                 break
-            got.append(Taken(record, False, slot, 0, b"", 0))
+            got.append(_new_tuple(Taken, (record, False, slot, 0, b"", 0)))
             if len(got) == 1 and not lane.depth():
                 self.idle = self.handle.may_sleep(lane)
                 break
@@ -315,7 +315,9 @@ class Source:
         entries = txn.hold(self.handle.id, budget, self.session.id, number, BATCH_BYTES)
         holdings.next_number += len(entries)
         return [
-            Taken(record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries)
+            _new_tuple(
+                Taken, (record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries)
+            )
             for i, (entry, record) in enumerate(entries)
         ]
 

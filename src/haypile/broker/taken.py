@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from pika.spec import BasicProperties
-
-from haypile.broker.message import Message
+from haypile.broker.message import Contents, Message
 
 #: One that nothing else is to be known of: never delivered before, and held by no list and no slot. As its record;
-#: exchange, routing key, properties and body when it came from somebody else's queue.
-Fresh: TypeAlias = "bytes | tuple[str, str, BasicProperties, bytes]"
+#: decoded already when it came from somebody else's queue.
+Fresh: TypeAlias = bytes | Contents
 
 
 class Taken(NamedTuple):

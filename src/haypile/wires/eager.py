@@ -16,6 +16,7 @@ from typing import Any
 from pika import spec
 
 from haypile.broker.ports import Content
+from haypile.wires.hover import Hover
 from haypile.wires.local import LocalWire
 from haypile.wires.opening import FAILURES
 from haypile.wires.seam import turn_loop
@@ -35,6 +36,10 @@ class EagerWire(LocalWire):
     idles = True
     _working = False
     _looked = 0.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._hover = Hover()
 
     @property
     def restless(self) -> bool:
@@ -93,6 +98,13 @@ class EagerWire(LocalWire):
             return False
         inbox.clear()
         return True
+
+    def sleep(self) -> None:
+        """One turn of the loop, which waits for something."""
+        self._hover.wait(self._turn_loop)
+
+    def _turn_loop(self) -> None:
+        turn_loop(self.connection)
 
     def breathe(self) -> None:
         """Deliveries came without the loop: timers, callbacks and, now and then, descriptors have a turn."""

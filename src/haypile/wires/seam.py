@@ -527,7 +527,7 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
                     if wire.restless:
                         wire.look()
                     else:
-                        turn_loop(impl)
+                        wire.sleep()
             wire.turn()
         while wire.congested and not closed.ready:
             # A publish waits for room: so does the program, while what is delivered goes on.
