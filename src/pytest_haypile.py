@@ -151,9 +151,9 @@ def pika_over_haypile(haypile_vhost: FreshVhost, monkeypatch: pytest.MonkeyPatch
 
     Python programs that the test starts are covered, too.
     """
-    from haypile import swap  # noqa: PLC0415 - as above
+    from haypile import launch, swap  # noqa: PLC0415 - as above
 
-    for name, value in {**swap.environment(haypile_vhost.url), **haypile_vhost.environment}.items():
+    for name, value in {**launch.environment(haypile_vhost.url), **haypile_vhost.environment}.items():
         if os.environ.get(name) != value:
             monkeypatch.setenv(name, value)
     before = swap.is_installed()

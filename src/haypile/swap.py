@@ -1,23 +1,14 @@
 """Putting haypile in the place of pika, for programs that say ``import pika`` and must not be touched.
 
-Owns: which names of pika are replaced and put back, and starting a program with them replaced,
-its child processes included.
-Must not know: where connections go.
-
-``haypile run`` starts the program in a fresh interpreter whose environment makes Python load
-``site/sitecustomize.py`` first; that waits for the first import of pika and calls ``install``.
-So ``sys.argv``, tracebacks and exit codes are Python's own, and every child process that inherits the
-environment is covered.
+Owns: which names of pika are replaced and put back.
+Must not know: where connections go, how a program is started (``launch``).
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pika
@@ -30,12 +21,9 @@ import pika.connection
 from haypile.fronts.asyncio import AsyncioConnection
 from haypile.fronts.blocking import BlockingConnection
 from haypile.fronts.select import SelectConnection
+from haypile.launch import URL_VARIABLE
 from haypile.parameters import URLParameters
-from haypile.targets import URL_VARIABLE, PikaURLParameters
-
-#: Where the program's own ``sitecustomize`` is stood in for.
-SITE = Path(__file__).parent / "site"
-RUN_VARIABLE = "HAYPILE_RUN"
+from haypile.targets import PikaURLParameters
 
 #: pika's classes, what stands in for them, and the modules that name them.
 _REPLACED: tuple[tuple[Any, Any, tuple[Any, ...]], ...] = (
@@ -176,24 +164,3 @@ def _redirect(original: Any, ours: Any) -> None:
 
     if original.__dict__.get("__new__") is None:
         original.__new__ = new
-
-
-def environment(url: str | None) -> dict[str, str]:
-    """The environment in which ``import pika`` gives haypile's connections."""
-    environ = dict(os.environ)
-    environ[RUN_VARIABLE] = "1"
-    if url is not None:
-        environ[URL_VARIABLE] = url
-    site = str(SITE)
-    paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != site]
-    environ["PYTHONPATH"] = os.pathsep.join([site, *paths])
-    return environ
-
-
-def run(arguments: Sequence[str], url: str | None = None) -> None:
-    """Become ``python ARGUMENTS…`` with pika replaced. Does not return. Raises OSError."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # -u, -O, -W …: what this interpreter was told holds for the program too.
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    os.execve(sys.executable, [sys.executable, *flags, *arguments], environment(url))

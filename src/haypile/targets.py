@@ -24,6 +24,7 @@ from pika import exceptions
 from pika.connection import Parameters
 
 from haypile.broker.ports import CONSUMER_TIMEOUT, VhostTarget
+from haypile.launch import URL_VARIABLE as URL_VARIABLE
 
 #: pika's own, whatever ``swap`` puts there later.
 PikaURLParameters: Any = pika.connection.URLParameters
@@ -39,7 +40,6 @@ OPTIONS = ("dir", "durability", "group")
 #: What becomes of persistent messages when the host goes down.
 DURABILITIES = ("disk", "host")
 
-URL_VARIABLE = "HAYPILE_URL"
 DIRECTORY_VARIABLE = "HAYPILE_DIR"
 TIMEOUT_VARIABLE = "HAYPILE_CONSUMER_TIMEOUT"
 JOURNAL_VARIABLE = "HAYPILE_JOURNAL_DIR"

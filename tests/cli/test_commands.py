@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import haypile as pika
-from haypile import swap
+from haypile import launch
 from haypile.admin.looking import COLUMNS
 from haypile.cli import progress
 from haypile.cli.main import COMMANDS, main
@@ -258,7 +258,7 @@ def test_routes_and_links(invoke: Invoke, tmp_path: Path) -> None:
 def test_run(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it hands to the launcher (tests/test_swap.py runs programs)."""
     called: list[Any] = []
-    monkeypatch.setattr(swap, "run", lambda arguments, url: called.append((arguments, url)))
+    monkeypatch.setattr(launch, "run", lambda arguments, url: called.append((arguments, url)))
     invoke("run", "app.py", "--url", "its own")
     invoke("run", "--url", "sysv:///x", "-m", "app", "-v")
     assert called == [(["app.py", "--url", "its own"], None), (["-m", "app", "-v"], "sysv:///x")]

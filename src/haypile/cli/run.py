@@ -1,16 +1,20 @@
 """``haypile run``: an unmodified pika program over kernel queues.
 
 Owns: the command's options.
-Must not know: how pika is replaced (``swap``).
+Must not know: how pika is replaced (``swap``), how the program is started (``launch``).
 """
 
 from __future__ import annotations
 
+import re
 import sys
 
 import click
 
-from haypile import swap, targets
+from haypile import launch
+
+#: URLs that need no closer look, and so no import of pika.
+PLAIN = re.compile(r"(posix|sysv):///[\w.-]*")
 
 
 @click.command(
@@ -27,10 +31,12 @@ def run(url: str | None, module: bool, program: str, arguments: tuple[str, ...])
     Without --url the program's own parameters decide: localhost is this host's kernel, any other host
     the RabbitMQ there.
     """
-    if url is not None:
+    if url is not None and not PLAIN.fullmatch(url):
+        from haypile import targets  # noqa: PLC0415 - imports pika
+
         try:
             targets.parse_local(url)
         except targets.TargetError as error:
             raise click.BadParameter(str(error), param_hint="--url") from error
     sys.stdout.flush()
-    swap.run([*(["-m"] if module else []), program, *arguments], url)
+    launch.run([*(["-m"] if module else []), program, *arguments], url)
