@@ -208,9 +208,9 @@ def test_kernel_queues_taken_in_advance(
     made.append("haypile-access")
     assert as_stranger(make) == 0
     answers = [taken, "fedcba9876543210"]
-    monkeypatch.setattr("secrets.token_hex", lambda size: answers.pop(0))
-    keys = [4710, 4814]
-    monkeypatch.setattr("secrets.randbelow", lambda most: keys.pop(0))
+    monkeypatch.setattr("haypile.lanes.posix.random_part", lambda: answers.pop(0))
+    keys = [4711, 4815]
+    monkeypatch.setattr("haypile.lanes.sysv.random_key", lambda: keys.pop(0))
     lanes = PosixLanes() if vhost.transport == "posix" else SysVLanes()
     lane = lanes.create("haypile-access")
     try:

@@ -17,7 +17,7 @@ import pytest
 import haypile
 from haypile.broker import rows
 from haypile.broker.holdings import ROW
-from haypile.broker.idle import LIMITS, NO_BATCH, IdleSession, encode_info
+from haypile.broker.idle import LANE, LIMITS, NO_BATCH, IdleSession, encode_info
 from haypile.broker.session import Session
 from haypile.lanes.support import check_support
 from tests.fronts.test_loops import PROGRAMS
@@ -153,9 +153,24 @@ def test_it_sees_to_what_is_due_when_nobody_else_does(vhost: Vhost) -> None:
         look_until(connection, gone)
 
 
+def test_it_removes_lanes_that_nobody_has(vhost: Vhost) -> None:
+    """Somebody was killed after announcing one; the lane of a living consumer stays."""
+    with haypile.BlockingConnection(haypile.URLParameters(vhost.url)) as connection:
+        channel = connection.channel()
+        channel.queue_declare("q")
+        channel.basic_consume("q", lambda *_: None)
+        announced = session_of(connection).vhost.announced
+        (living,) = announced.labels()
+        haypile.BlockingConnection(haypile.URLParameters(vhost.url)).close()
+        announced.announce("haypile-nobodys")
+        haypile.BlockingConnection(haypile.URLParameters(vhost.url)).close()
+        assert announced.labels() == {living}
+        channel.queue_delete("q")
+
+
 def test_its_row_and_its_keys_are_those_of_whole_sessions() -> None:
     """Written down twice, because their modules import much."""
-    assert rows.LIMITS == LIMITS
+    assert (rows.LIMITS, rows.LANE) == (LIMITS, LANE)
     assert ROW.pack(0) == NO_BATCH
     for info in ({"pid": 7, "user": "guest"}, {"user": 'a "b" \\ c'}, {"user": "möwe\n"}, {"x": None, "y": True}, {}):
         assert encode_info(info) == json.dumps(info).encode()

@@ -6,8 +6,7 @@ vhost to be put in order.
 Must not know: queues, messages, the topology. Nothing is imported here that does: two thirds of the broker's
 modules, and as much of its memory, are of no use to a connection that waits.
 
-What it leaves to whole sessions, which any use of a queue needs: lanes that nobody knows of (``recovery.sweep``), and
-what is due in the vhost, unless nobody sees to it.
+What is due in the vhost it leaves to whole sessions, which any use of a queue needs, unless nobody sees to it.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from haypile.hay.sessions import SessionFile, dead_sessions
 #: second; the rest is for a loop that comes late.
 TICK = 0.8
 
-#: Key of the vhost's limits (``rows.LIMITS``, which imports much).
-LIMITS = b"v"
+#: Keys of the vhost's limits and, their beginning, of lanes (``rows``, which imports much).
+LIMITS, LANE = b"v", b"l"
 #: A session's row begins with eight octets: the last batch it moved (``holdings.ROW``).
 NO_BATCH = bytes(8)
 
@@ -93,6 +92,7 @@ class IdleSession:
         try:
             with vhost.hay.read() as reading:
                 limited = reading.row(LIMITS) is not None
+                lanes = sum(1 for _ in reading.rows(LANE))
             if limited:
                 from haypile.broker import ruling  # noqa: PLC0415 - imports most of the broker
 
@@ -105,7 +105,8 @@ class IdleSession:
         session.grow = grow
         outbox.watch(session.file.bell.fd)
         session.set_timer()
-        if dead_sessions(vhost.hay):
+        # A lane is announced before its row is written: where there are more of them, somebody was killed in between.
+        if dead_sessions(vhost.hay) or len(vhost.announced.labels()) > lanes:
             session.become_whole()
         return session
 

@@ -16,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from haypile.broker.ports import VhostTarget
+from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.locking import was_removed
@@ -27,7 +28,6 @@ from haypile.lanes.support import check_support
 
 if TYPE_CHECKING:
     from haypile.broker.topology import Topology
-    from haypile.hay.announced import Announced
     from haypile.hay.journal import Journal
     from haypile.lanes.lane import Lane, Lanes
 
@@ -76,7 +76,6 @@ class Vhost:
 
     topology: Topology
     lanes: Lanes
-    announced: Announced
 
     def __init__(self, target: VhostTarget) -> None:
         self.target = target
@@ -87,6 +86,7 @@ class Vhost:
             make_private(target.base, group=target.group)
         self.hay = Hay.open(target.directory, revive=self.revived)
         self.clock = Clock(self.hay.now)
+        self.announced = Announced(target.directory / "lanes")
         self.users = 0
         self.equipped = False
 
@@ -101,11 +101,9 @@ class Vhost:
             if self.equipped:
                 return
             from haypile.broker.topology import Topology  # noqa: PLC0415 - see above
-            from haypile.hay.announced import Announced  # noqa: PLC0415
 
             self.lanes = lanes_of(self.target.transport, self.target.group)
             self.topology = Topology(self.hay, self.name)
-            self.announced = Announced(self.target.directory / "lanes")
             with self.hay.lock:
                 self.hay.journal = self.hay.journal or self.journal()
             self.equipped = True
