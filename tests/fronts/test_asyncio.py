@@ -18,6 +18,7 @@ from haypile.adapters.asyncio_connection import AsyncioConnection
 from haypile.hay import journal as journals
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.store import Hay
+from haypile.wires import workers
 from tests.support.vhosts import Vhost
 
 #: Seconds that the disk of these tests takes for a flush.
@@ -143,10 +144,8 @@ def test_confirms_wait_for_the_disk_and_the_loop_does_not(vhost: Vhost, disk: Di
     assert program.longest < SLOW / 2
     assert disk.written >= 3
     assert threading.main_thread() not in disk.threads
-    for thread in threading.enumerate():
-        if thread.name == "haypile":
-            thread.join()
-    assert threading.active_count() == 1
+    workers.join()
+    assert workers.idle()
 
 
 def test_close_waits_for_the_disk_and_the_loop_does_not(vhost: Vhost, disk: Disk) -> None:

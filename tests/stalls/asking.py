@@ -1,4 +1,4 @@
-"""Who asks for what may have to be waited for: file locks, and a disk.
+"""Who asks for what may have to be waited for: file locks, a disk, another thread.
 
 Owns: the list of such calls made by one thread, each with where it came from.
 Must not know: clocks. A call that would not have had to wait this time counts like one that would.
@@ -61,9 +61,17 @@ def asked(counts: Callable[[], bool]) -> Iterator[Asked]:
             found.note("sleep")
         real(seconds)
 
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        # It waits until the thread runs.
+        found.note("start")
+        begin(thread)
+
     with (
         mock.patch.object(fcntl, "lockf", found.lockf),
         mock.patch.object(time, "sleep", sleep),
+        mock.patch.object(threading.Thread, "start", start),
         ExitStack() as stack,
     ):
         for name in SYNCS:

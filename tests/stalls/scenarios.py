@@ -326,6 +326,7 @@ async def dead_peer(client: Client) -> None:
     client.fill("long")
     channel = await client.open()
     with child(take_and_keep, client.url, "long", client.many) as process:
+        await client.count(channel, "long")  # the first use of the store after a fork opens it anew
         await client.begin()
         process.kill()
         deadline = time.monotonic() + 30

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import haypile
 from haypile.broker import ruling
 from haypile.broker.policies import make_policy
+from haypile.wires import workers
 from tests.stalls.meter import Stalls
 from tests.stalls.scenarios import FORK, Client
 from tests.support.vhosts import Vhost
@@ -36,13 +36,6 @@ def run(url: str, script: Callable[[Client], Awaitable[None]]) -> None:
         await script(Client(url, Stalls(), MANY))
 
     asyncio.run(main())
-
-
-def join_workers() -> None:
-    """Wait for what goes on in other threads when the loop has ended."""
-    for thread in threading.enumerate():
-        if thread.name == "haypile":
-            thread.join()
 
 
 def fill(url: str) -> None:
@@ -103,7 +96,7 @@ def test_given_back(url: str, closing: str) -> None:
         await client.close()
 
     run(url, script)
-    join_workers()
+    workers.join()  # which go on when the loop has ended
     assert contents(url) == ALL_BACK
 
 

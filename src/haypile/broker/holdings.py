@@ -84,6 +84,16 @@ class Holdings:
                 self._landing = Landing.create(path, slots=LEAST_SLOTS, mode=mode)
         return self._landing
 
+    def prepare(self) -> bool:
+        """Have a landing, as good as it can be had; whether there was one already."""
+        if self._landing is not None:
+            return True
+        try:
+            return self.landing is None
+        except (NoRoom, OutOfRoom):
+            # Who needs it meets that, too.
+            return True
+
     def write(self) -> Moving:
         """A write transaction that may move slots."""
         return Moving(self)

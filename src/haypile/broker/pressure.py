@@ -29,6 +29,8 @@ LOGGER = logging.getLogger("haypile")
 
 #: Seconds between two tries: at first, and at most where a kernel queue is full, and where memory or a disk is.
 SOON, LATE, LATER = 0.0005, 0.02, 0.1
+#: Seconds that the session goes on with what waits before the loop's other work has its turn.
+STRETCH = 0.0005
 #: Seconds between two turns of the session's other business, while something waits.
 TURN = 0.5
 
@@ -106,6 +108,8 @@ class Pressure:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        #: The session's other business is due, and its time comes next.
+        self.owed = False
         #: The session knows foreign queues: every publish must look for them.
         self.foreign = False
         self.waiting: deque[tuple[int, Any, BasicProperties | None, bytes]] = deque()
@@ -195,10 +199,23 @@ class Pressure:
 
     def on_timer(self) -> bool:
         """Try again; whether that was all, for now (the session's other business is due once a second)."""
+        clock = self.session.vhost.clock.monotonic
+        start = clock()
+        if self.owed:
+            self.owed, self.business = False, start
+            return False
         if not self.waiting:
             return False
         self.retry()
-        now = self.session.vhost.clock.monotonic()
+        now = clock()
+        if self.session.sliced and now > start + STRETCH and not self.session.closed:
+            # The business comes when the loop has had its turn.
+            self.owed = not self.waiting or now >= self.business + TURN
+            if self.owed:
+                self.session.outbox.call_at(now)
+            else:
+                self.session.set_timer()
+            return True
         if not self.waiting or now >= self.business + TURN:
             self.business = now
             return False
@@ -210,6 +227,8 @@ class Pressure:
         session = self.session
         before = len(self.waiting)
         batch = session.batch
+        clock = session.vhost.clock.monotonic
+        until = clock() + STRETCH
         while self.waiting:
             if batch.items and self.waiting[0][1].__class__ not in _AFTER_BATCH:
                 # What was published before.
@@ -219,6 +238,9 @@ class Pressure:
             item = self.waiting.popleft()
             self.unfinished = False
             if not session.carry_out(*item) or self.unfinished:
+                break
+            if session.sliced and self.waiting and clock() > until:
+                self.turn()
                 break
             if self.latest == LATER:
                 # The alarm is over: should the next one have to wait, that is another one.

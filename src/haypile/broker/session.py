@@ -33,10 +33,11 @@ from haypile.broker.idle import TICK, IdleSession
 from haypile.broker.interrupts import interruptible
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Offload, Outbox, VhostTarget
-from haypile.broker.pressure import Congested, Pressure, Rest
+from haypile.broker.pressure import STRETCH, Congested, Pressure, Rest
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
 from haypile.broker.source import Source
+from haypile.broker.stretches import deliver_some
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
@@ -90,8 +91,8 @@ class Session(IdleSession):
         self.timed_for = 0
         #: When the timer is to come, monotonic seconds.
         self.timer_at = 0.0
-        #: Not over yet: the loop is to call us.
-        self.listening = True
+        #: Not over yet: the loop is to call us. And: the client has said goodbye.
+        self.listening, self.parting = True, False
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -234,6 +235,7 @@ class Session(IdleSession):
             self.set_timer()
         self.vhost.topology.sync()
         pollable = self.vhost.lanes.pollable
+        until = self.sliced and self.vhost.clock.monotonic() + STRETCH
         for source in list(self.sources.values()):
             if source.queue.deleted:
                 lifecycle.cancel_deleted(self, source)
@@ -243,7 +245,10 @@ class Session(IdleSession):
             source.follow()
             if source.handle.closed or source.blocked or not source.idle or not pollable:
                 source.stir()
-                source.pump()
+                if until and self.vhost.clock.monotonic() > until:
+                    self.outbox.soon()
+                else:
+                    source.pump()
 
     @interruptible
     @impatience.as_far_as
@@ -253,9 +258,12 @@ class Session(IdleSession):
             self.batch.store()
         if self.publisher.unwoken:
             self.publisher.wake()
-        for source in list(self.sources.values()):
-            if not source.idle and not source.blocked:
-                source.pump()
+        if self.sliced:
+            deliver_some(self)
+        else:
+            for source in list(self.sources.values()):
+                if not source.idle and not source.blocked:
+                    source.pump()
         if self.holdings.acked:
             self.holdings.flush_acks()
         if self.journaling.waiting:

@@ -292,7 +292,8 @@ class Landing:
 
     def occupied(self) -> list[int]:
         """Slots that hold a record."""
-        return [slot for slot in range(self.slots) if self._occupied(slot)]
+        free = set(self._free)
+        return [slot for slot in range(self.slots) if slot not in free and self._occupied(slot)]
 
     def close(self) -> None:
         """Let go of the memory; the file stays."""
@@ -323,11 +324,12 @@ class Landing:
             if slot_bytes < _MARK_BYTES or slot_bytes % 8:
                 return
             for slot in range(slots):
-                data = os.pread(fd, stride, _HEADER + slot * stride)
+                at = _HEADER + slot * stride
+                if not _is_occupied(memoryview(os.pread(fd, PREFIX_BYTES + _MARK_BYTES, at))):
+                    continue
+                data = os.pread(fd, stride, at)
                 view = memoryview(data)
                 words = view[:PREFIX_BYTES].cast("Q")
-                if not _is_occupied(view):
-                    continue
                 if words[_KIND]:
                     yield _read_raw(slot, view)
                 else:

@@ -63,7 +63,7 @@ class EagerWire(LocalWire):
         else:
             self.inbox.extend([(channel, *one) for one in batch])
 
-    def turn(self) -> None:
+    def turn(self, until: float = 0.0) -> None:
         """Hand everything that waits to pika."""
         self._scheduled = False
         self.stale = 0

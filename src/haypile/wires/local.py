@@ -36,6 +36,8 @@ _Ack = spec.Basic.Ack
 _Close = spec.Connection.Close
 _BasicProperties = spec.BasicProperties
 
+#: Half of what a callback of ours may take, seconds: it is looked at between two steps.
+SLICE = 0.0005
 #: What a frame has room for.
 LAST_CHANNEL, LAST_TAG = 0xFFFF, 0xFFFFFFFFFFFFFFFF
 #: Pairs of exchange and routing key that are known to be good; beyond it the set starts anew.
@@ -80,6 +82,8 @@ class LocalWire:
         self._timer: Any = None
         self._valid: set[tuple[str, str]] = set()
         self.offload: Offload | None = self.do_elsewhere if threads else None
+        #: Seconds until the loop's other work has its turn; 0: it has none.
+        self.slice = SLICE if threads else 0.0
         self.opening = Opening(self)
         self.down = False
         lives.begin(self)
@@ -249,10 +253,9 @@ class LocalWire:
 
         def back(error: BaseException | None) -> None:
             def in_loop() -> None:
-                self._work(done, error)
+                serve(self, done, error)
                 if self.down:
                     self.inbox.clear()
-                self.turn()
 
             # The loop may be closed by now, and with it the connection's time is over.
             with contextlib.suppress(RuntimeError):
@@ -268,24 +271,28 @@ class LocalWire:
             self._scheduled = True
             self.connection.call_soon(self.turn)
 
-    def turn(self) -> None:
+    def turn(self, until: float = 0.0) -> None:
         """Hand what waits to pika; called by the loop.
 
-        What comes in meanwhile waits for the next turn: timers and other descriptors have theirs first.
+        What comes in meanwhile waits for the next turn, and so does the rest when it is time (``until``): timers and
+        other descriptors have theirs first.
         """
         self._scheduled = True
         self._soon = False
         inbox, pass_on = self.inbox, self.pass_on
+        until = until or (self.slice and time.monotonic() + self.slice)
         try:
-            for _ in range(len(inbox)):
-                if not inbox:
+            for number in range(len(inbox)):
+                if not inbox or (until and number & 7 == 7 and time.monotonic() > until):
                     break
                 try:
                     pass_on(*inbox.popleft())
                 except Exception as error:
                     give_up(self, error)
                     return
-            if not inbox:
+            if until and not inbox and time.monotonic() > until:
+                self._soon = True
+            elif not inbox:
                 self.before_sleep()
         finally:
             self._scheduled = False
@@ -311,15 +318,13 @@ class LocalWire:
     def on_ready(self, fd: int) -> None:
         """A descriptor of the session is readable."""
         if self.session is not None:
-            self._work(self.session.on_ready, fd)
-            self.turn()
+            serve(self, self.session.on_ready, fd)
 
     def on_timer(self) -> None:
         """The session's deadline has come."""
         self._timer = None
         if self.session is not None:
-            self._work(self.session.on_timer)
-            self.turn()
+            serve(self, self.session.on_timer)
 
     def _work(self, work: Callable[..., None], *arguments: Any) -> None:
         """Let the session work; what it puts into the inbox is seen to afterwards."""
@@ -336,6 +341,16 @@ class LocalWire:
         session = self.session
         if session is not None:
             lives.drop(session)
+
+
+def serve(wire: LocalWire, work: Callable[..., None], *arguments: Any) -> None:
+    """Let the session work, and hand up what waits then: in this turn of the loop, unless it took long already."""
+    until = wire.slice and time.monotonic() + wire.slice
+    wire._work(work, *arguments)
+    if not until or time.monotonic() < until:
+        wire.turn(until)
+    elif not wire._scheduled:
+        wire.schedule()
 
 
 def give_up(wire: LocalWire, error: Exception) -> None:

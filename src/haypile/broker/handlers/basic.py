@@ -70,7 +70,8 @@ def basic_consume(session: Session, channel: Channel, method: spec.Basic.Consume
         )
     if not method.nowait:
         session.outbox.method(channel.number, spec.Basic.ConsumeOk(tag))
-    consumer.source.pump()
+    if not session.sliced:
+        consumer.source.pump()
     session.outbox.soon()
 
 

@@ -30,6 +30,9 @@ def close(session: Session, method: spec.Connection.Close) -> None:
         for channel in session.channels.values():
             lifecycle.release(session, channel)
         session.holdings.flush_acks()
+        if not session.parting:
+            session.parting = True
+            raise Unfinished
         if session.journaling.finishing():
             raise Unfinished(pause=LOOK)
     ending.end(session, lambda: session.outbox.method(0, spec.Connection.CloseOk()))

@@ -1,0 +1,38 @@
+"""Deliveries of a session whose loop has other work: no longer than that can wait.
+
+Owns: which sources have their turn before the loop's other work, and which after it.
+Must not know: how a message is taken and delivered (``source``).
+
+It is looked at between two steps how long they took: a step takes as long as its messages are large.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haypile.broker.pressure import STRETCH
+
+if TYPE_CHECKING:
+    from haypile.broker.session import Session
+
+
+def deliver_some(session: Session) -> None:
+    """Deliver from sources that have something, as many as there is time for; the next ones come first then."""
+    ready = [source for source in session.sources.values() if not source.idle and not source.blocked]
+    if not ready:
+        return
+    acknowledged = any(not consumer.no_ack for source in ready for consumer in source.consumers)
+    if acknowledged and not session.holdings.prepare():
+        # That was a step of its own.
+        session.outbox.soon()
+        return
+    clock = session.vhost.clock.monotonic
+    until = clock() + STRETCH
+    for number, source in enumerate(ready):
+        if number and clock() > until:
+            for one in ready[:number]:
+                if session.sources.get(one.handle.id) is one:
+                    session.sources[one.handle.id] = session.sources.pop(one.handle.id)
+            session.outbox.soon()
+            return
+        source.pump()
