@@ -69,6 +69,23 @@ def test_run(environment: dict[str, str], tmp_path: Path) -> None:
     assert start(["--url", "posix:///v", path], environment, tmp_path).stdout == "haypile.fronts.blocking v\n"
 
 
+def test_the_launcher_does_without_pika(environment: dict[str, str]) -> None:
+    """It becomes the program, which imports what it needs; a URL that is not plain is looked at more closely."""
+    code = """
+import sys
+import haypile.launch as launch
+from haypile.cli.main import main
+launch.run = lambda arguments, url: print(arguments, url, "pika" in sys.modules)
+for url in ("posix:///demo", "posix:///demo?durability=host"):
+    main(["run", "--url", url, "-m", "program"], standalone_mode=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "['-m', 'program'] posix:///demo False",
+        "['-m', 'program'] posix:///demo?durability=host True",
+    ]
+
+
 def test_run_module(environment: dict[str, str], tmp_path: Path) -> None:
     """``-m``, packages too."""
     script(tmp_path, PROGRAM, "thing.py")

@@ -11,7 +11,8 @@ import sys
 
 import click
 
-from haypile import launch
+# Not ``from haypile``: the package would be asked for a name first, and would ask pika.
+import haypile.launch as launch
 
 #: URLs that need no closer look, and so no import of pika.
 PLAIN = re.compile(r"(posix|sysv):///[\w.-]*")
