@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
+from tests.stalls.asking import asked
 from tests.stalls.meter import Stalls, measured
 from tests.stalls.scenarios import SCENARIOS, Client
 
@@ -18,9 +19,10 @@ def measure(name: str, url: str, many: int) -> Stalls:
     gc.collect()
     gc.disable()  # its pauses are not ours
     try:
-        with measured() as stalls:
+        with measured() as stalls, asked(lambda: stalls.on) as found:
             stalls.on = False
             asyncio.run(main(stalls))
+        stalls.asked = found.calls
     finally:
         gc.enable()
     return stalls

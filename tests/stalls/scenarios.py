@@ -181,6 +181,7 @@ async def talk(client: Client, rounds: int = 5) -> None:
         for _ in range(20):
             channel.basic_ack(await got.get())
             channel.basic_nack(await got.get())
+            await asyncio.sleep(0)
         while (await acks.get()).delivery_tag < 40:
             pass
         await client.call(channel.basic_cancel, reply.method.consumer_tag)
