@@ -1,4 +1,4 @@
-"""Who asks for what may have to be waited for: file locks, a disk, another thread.
+"""Who asks for what may have to be waited for: file locks, a disk, another thread, an import.
 
 Owns: the list of such calls made by one thread, each with where it came from.
 Must not know: clocks. A call that would not have had to wait this time counts like one that would.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import threading
 import time
 import traceback
@@ -35,8 +36,14 @@ class Asked:
         """It is about to, if it is that thread."""
         if self._counts() and threading.get_ident() == self._thread and os.getpid() == self._process:
             frames = [frame for frame in traceback.extract_stack() if "/haypile/" in frame.filename]
+            if not frames:
+                return
             way = " < ".join(f"{os.path.basename(frame.filename)}:{frame.name}" for frame in reversed(frames))
             self.calls.append(f"{what}: {way}")
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        """As the first of ``sys.meta_path``: a module is about to be read from a disk."""
+        self.note(f"import {name}")
 
     def lockf(self, fd: int, command: int, *arguments: Any) -> None:
         """For ``fcntl.lockf``. What the process holds already is not waited for."""
@@ -74,6 +81,8 @@ def asked(counts: Callable[[], bool]) -> Iterator[Asked]:
         mock.patch.object(threading.Thread, "start", start),
         ExitStack() as stack,
     ):
+        sys.meta_path.insert(0, found)
+        stack.callback(sys.meta_path.remove, found)
         for name in SYNCS:
             stack.enter_context(mock.patch.object(os, name, _noting(name, found)))
         yield found

@@ -39,6 +39,7 @@ class Client:
 
     def __init__(self, url: str, stalls: Stalls, many: int) -> None:
         self.url, self.stalls, self.many = url, stalls, many
+        self.parameters = haypile.URLParameters(url)
         self.loop = asyncio.get_running_loop()
         self.connection: Any = None
 
@@ -57,7 +58,7 @@ class Client:
         opened = self.loop.create_future()
         self.closed: asyncio.Future[Any] = self.loop.create_future()
         self.connection = AsyncioConnection(
-            haypile.URLParameters(self.url),
+            self.parameters,
             on_open_callback=opened.set_result,
             on_open_error_callback=lambda connection, error: opened.set_exception(error),
             on_close_callback=lambda connection, error: self.closed.set_result(error),
@@ -282,9 +283,9 @@ async def policy(client: Client) -> None:
     channel = await client.open()
     await client.call(channel.basic_qos, prefetch_count=1)
     await client.call(channel.basic_consume, "long", lambda *_: None)
-    await client.begin()
     session = client.connection.wire.session
-    ruling.set_policy(session, make_policy("short", "^long$", {"max-length": 10}))
+    ruling.set_policy(session, make_policy("short", "^long$", {"max-length": 10}))  # AMQP has no way to do this
+    await client.begin()
     while await client.count(channel, "long") > 10:
         await asyncio.sleep(0)
     await client.close()

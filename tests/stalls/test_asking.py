@@ -14,8 +14,8 @@ from tests.support.vhosts import Vhost
 
 #: Messages where many are meant.
 MANY = 700
-#: What takes seconds whatever it asks for; and what sets a policy from within the loop, which AMQP cannot.
-SLOW = {"expiry", "policy"}
+#: What takes seconds whatever it asks for.
+SLOW = {"expiry"}
 
 
 @pytest.mark.parametrize("transport", ["posix", "sysv"])

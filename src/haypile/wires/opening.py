@@ -51,6 +51,11 @@ def grow(session: IdleSession) -> None:
 
 def join_vhost(target: VhostTarget) -> Vhost:
     """What takes long about opening a connection: the broker's modules, a store, the journal's directory."""
+    # Three that some methods import when they first need them: a loop has no time for that.
+    import ctypes  # noqa: PLC0415, F401
+    import hashlib  # noqa: PLC0415, F401
+    import random  # noqa: PLC0415, F401
+
     from haypile.broker import session  # noqa: PLC0415, F401
     from haypile.broker.vhost import Vhost  # noqa: PLC0415
 
