@@ -1,12 +1,14 @@
 """Explores every interleaving of the lane and hay protocol (docs/architecture.md).
 
-    python -m tests.model.lane_protocol [LANE_CAPACITY] [MAX_KILLS] [MAX_LEAVES] [notick]
+    python -m tests.model.lane_protocol [LANE_CAPACITY] [MAX_KILLS] [MAX_LEAVES] [notick] [turns]
 
 Publishers send numbered messages to one queue; consumers take one message at a time with manual acks, may
 leave and join again (the last one to leave retires the lane, the first to come makes one). Publishers, consumers
 and whoever recovers a dead session may be killed between any two steps. What a consumer takes from a full
 lane lands slot by slot, marked with a batch, and goes into the hay by one commit; a dead session's slots and what it
 held go back by the commit that ends the session (``broker/recovery``), slots of a committed batch excepted.
+
+With ``turns`` a send wakes any one of those that sleep, who may be killed first; if there is none, all will look.
 
 Reported: confirmed messages lost, messages delivered twice, queues that stall with a live consumer asleep, and
 messages of one publisher seen out of order by a lone consumer.
@@ -59,6 +61,8 @@ class Consumer(NamedTuple):
     recorded: bool = False
     #: What it holds the lock for.
     why: str = ""
+    #: With turns: it is woken, or will look at the lane before it sleeps.
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Limits(NamedTuple):
     batches: bool = True
     #: Publishers are killed, too.
     publishers_die: bool = False
+    #: One of several sleepers is woken.
+    turns: bool = False
     publishers: tuple[tuple[int, ...], ...] = PUBLISHERS
 
 
@@ -178,7 +184,7 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
         content = state.content(state.lane)
 
         def to(step: str, held: int = me.held, leaves: int = me.leaves, /, **changes: object) -> State:
-            mine = {name: changes.pop(name) for name in ("slots", "recorded", "why") if name in changes}
+            mine = {name: changes.pop(name) for name in ("slots", "recorded", "why", "ready") if name in changes}
             moved = me._replace(step=step, held=held, leaves=leaves, **mine)  # type: ignore[arg-type]  # noqa: B023
             consumers = (*state.consumers[:i], moved, *state.consumers[i + 1 :])  # noqa: B023
             return replace(state, consumers=consumers, **changes)  # type: ignore[arg-type]
@@ -191,18 +197,12 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
         if me.step == "absent" and free:
             generation = (state.generation | 1) + 1
             if state.lane:
-                yield f"c{i} joins", to("look at gate", generation=state.generation + state.generation % 2)
+                even = state.generation + state.generation % 2
+                yield f"c{i} joins", to("look at gate", generation=even, ready=limits.turns)
             else:
-                yield (
-                    f"c{i} joins, makes lane",
-                    to(
-                        "look at gate",
-                        lanes=state.put(generation, ()),
-                        generation=generation,
-                        lane=generation,
-                        closed=bool(state.hay),
-                    ),
-                )
+                new = {"lanes": state.put(generation, ()), "generation": generation, "lane": generation}
+                made = to("look at gate", closed=bool(state.hay), ready=limits.turns, **new)
+                yield f"c{i} joins, makes lane", made
         elif me.step == "look at gate":
             if not state.closed:
                 yield f"c{i} gate open", to("take", why="")
@@ -244,12 +244,15 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
         elif me.step == "look at token":
             # Another consumer may have it, whom it woke, too.
             yield f"c{i} {'sees' if content else 'misses'} the token", to("serve hay" if content else "asleep")
-        elif me.step == "asleep" and content:
+        elif me.step == "asleep" and content and (me.ready or not limits.turns):
             yield f"c{i} wakes", to("look at gate", why="woken")
-        elif me.step == "asleep" and limits.tick and state.closed:
+        elif me.step == "asleep" and me.ready:
+            yield f"c{i} sleeps on", to("asleep", ready=False)
+        elif me.step == "asleep" and limits.tick and (state.closed or content):
             yield f"c{i} wakes by itself", to("look at gate")
 
-        if state.kills < limits.kills and me.step not in ("absent", "asleep") and state.lock in (-1, i):
+        running = me.step not in ("absent", "asleep") or (me.step == "asleep" and me.ready)
+        if state.kills < limits.kills and running and state.lock in (-1, i):
             yield f"c{i} KILLED before {me.step}", killed(state, i, limits)
 
 
@@ -314,6 +317,25 @@ def killed(state: State, i: int, limits: Limits) -> State:
     return replace(state, lock=-1, consumers=consumers, graves=graves, kills=state.kills + 1)
 
 
+def steps(state: State, limits: Limits) -> Iterator[Step]:
+    """What may happen next."""
+    for label, after in (*publisher_steps(state, limits), *consumer_steps(state, limits)):
+        if limits.turns and len(after.content(after.lane)) > len(state.content(after.lane)):
+            yield from woken_in_turn(label, after)
+        else:
+            yield label, after
+
+
+def woken_in_turn(label: str, state: State) -> Iterator[Step]:
+    """Something was sent into the lane: one sleeper is woken; where there is none, all that are awake will look."""
+
+    here = [i for i, one in enumerate(state.consumers[:-1]) if one.step not in ("absent", "dead")]
+    sleepers = [i for i in here if state.consumers[i].step == "asleep" and not state.consumers[i].ready]
+    for which in [[i] for i in sleepers] or [here]:
+        consumers = [one._replace(ready=one.ready or i in which) for i, one in enumerate(state.consumers)]
+        yield f"{label}, for {which}", replace(state, consumers=tuple(consumers))
+
+
 class Report(NamedTuple):
     """What an exploration found."""
 
@@ -346,7 +368,7 @@ def explore(consumers: int, limits: Limits = Limits()) -> Report:  # noqa: B008
 
     while todo:
         state = todo.popleft()
-        following = [*publisher_steps(state, limits), *consumer_steps(state, limits)]
+        following = list(steps(state, limits))
         left = state.hay.union(*(messages(content) for _, content in state.lanes))
         if not following:
             confirmed = {one for i, me in enumerate(state.publishers) for one in limits.publishers[i][: me.sent]}
@@ -375,7 +397,7 @@ def main() -> int:
     """Explore as the command line says."""
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     capacity, kills, leaves = [*numbers, *[1, 1, 1][len(numbers) :]]
-    limits = Limits(capacity, kills, leaves, "notick" not in sys.argv, publishers_die=True)
+    limits = Limits(capacity, kills, leaves, "notick" not in sys.argv, publishers_die=True, turns="turns" in sys.argv)
     failed = False
     for consumers in (1, 2):
         report = explore(consumers, limits)

@@ -19,6 +19,8 @@ ONE = ((1, 2),)
         (1, Limits(capacity=2, kills=2, leaves=1, publishers_die=True, publishers=ONE)),
         (2, Limits(capacity=1, kills=1, leaves=0, publishers_die=True, publishers=ONE)),
         (2, Limits(capacity=2, kills=2, leaves=0, publishers=ONE)),
+        (2, Limits(capacity=1, kills=1, leaves=0, publishers_die=True, turns=True, publishers=ONE)),
+        (2, Limits(capacity=2, kills=0, leaves=0, tick=False, turns=True, publishers=FEW)),
     ],
     ids=str,
 )
@@ -54,3 +56,9 @@ def test_a_publisher_killed_between_store_and_token_stalls_others_without_the_lo
     limits = Limits(capacity=1, kills=1, leaves=0, tick=False, publishers_die=True, publishers=ONE)
     assert any("p0 KILLED before wake" in way for way in explore(1, limits).stalled)
     assert explore(1, limits._replace(tick=True)).clean
+
+
+def test_a_sleeper_killed_in_its_turn_stalls_the_others_without_the_look_once_a_second() -> None:
+    limits = Limits(capacity=1, kills=1, leaves=0, tick=False, turns=True, publishers=ONE)
+    assert any("KILLED before asleep" in label for way in explore(2, limits).stalled for label in way)
+    assert explore(2, limits._replace(tick=True)).clean

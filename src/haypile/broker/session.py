@@ -37,7 +37,7 @@ from haypile.broker.pressure import STRETCH, Congested, Pressure, Rest
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
 from haypile.broker.source import Source
-from haypile.broker.stretches import deliver_some
+from haypile.broker.stretches import deliver_all, deliver_some
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
@@ -93,6 +93,8 @@ class Session(IdleSession):
         self.timer_at = 0.0
         #: Not over yet: the loop is to call us. And: the client has said goodbye.
         self.listening, self.parting = True, False
+        #: The wire can watch so that of several sleepers one is woken.
+        self.turns = hasattr(self.outbox, "watch_in_turn")
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -243,7 +245,8 @@ class Session(IdleSession):
             if ruling.unruly(source.handle):
                 ruling.adapt(self, source.handle)
             source.follow()
-            if source.handle.closed or source.blocked or not source.idle or not pollable:
+            # Somebody may have been killed whom the kernel had woken for what is in the lane, and not us.
+            if source.handle.closed or source.blocked or not source.idle or not pollable or source.depth():
                 source.stir()
                 if until and self.vhost.clock.monotonic() > until:
                     self.outbox.soon()
@@ -261,9 +264,7 @@ class Session(IdleSession):
         if self.sliced:
             deliver_some(self)
         else:
-            for source in list(self.sources.values()):
-                if not source.idle and not source.blocked:
-                    source.pump()
+            deliver_all(self)
         if self.holdings.acked:
             self.holdings.flush_acks()
         if self.journaling.waiting:
@@ -325,10 +326,11 @@ class Session(IdleSession):
         handle.close_lane()
         self.handles.pop(handle.id, None)
 
-    def watch(self, fd: int, source: Source) -> None:
-        """Have ``source`` called when ``fd`` is readable."""
+    def watch(self, fd: int, source: Source, *, in_turn: bool = False) -> None:
+        """Have ``source`` called when ``fd`` is readable; ``in_turn`` (if ``turns``): of all that sleep so one is."""
         self.watched[fd] = source
-        self.outbox.watch(fd)
+        watch: Callable[[int], None] = getattr(self.outbox, "watch_in_turn" if in_turn else "watch")
+        watch(fd)
 
     def unwatch(self, fd: int) -> None:
         """Stop it."""

@@ -41,7 +41,6 @@ BATCH, BATCH_BYTES = 64, 1 << 20
 FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
 TURN, LARGE = 64, 14
-
 REDELIVERED = 1
 #: Half the time of calling a NamedTuple.
 _new_tuple = tuple.__new__
@@ -55,6 +54,7 @@ class Source:
         "consumers",
         "handle",
         "idle",
+        "in_turn",
         "queue",
         "ranking",
         "said",
@@ -70,6 +70,7 @@ class Source:
         self.idle = False
         self.blocked = False
         self.watched = -1
+        self.in_turn = False  # the kernel wakes one of those that sleep so
         self.ranking = Ranking(session.id, self.queue)
         #: The rows of our consumers say that they have no credit.
         self.said = False
@@ -373,7 +374,9 @@ class Source:
         if fd != self.watched:
             self.unwatch()
             if fd >= 0:
-                self.session.watch(fd, self)
+                # Only among equals: whoever is woken must be one that may take what is there.
+                self.in_turn = self.session.turns and self.ranking.plain() and not self.handle.foreign
+                self.session.watch(fd, self, in_turn=self.in_turn)
                 self.watched = fd
                 # A publisher of this session may find out first that the lane is another one.
                 self.handle.unwatch = self.unwatch
@@ -383,6 +386,7 @@ class Source:
         if self.watched >= 0:
             self.session.unwatch(self.watched)
             self.watched = -1
+            self.in_turn = False
             self.handle.unwatch = None
 
     def was_faster(self) -> bool:
@@ -401,6 +405,8 @@ class Source:
             return
         self.idle = False
         self.pump()
+        if self.idle and self.in_turn and self.handle.others_consume():  # next time it is somebody else's turn
+            self.session.watch(self.watched, self, in_turn=True)
 
 
 def decode(session: Session, queue: str, record: bytes | message.Message) -> message.Message | None:

@@ -19,7 +19,7 @@ from haypile.broker.ports import Content
 from haypile.wires.hover import Hover
 from haypile.wires.local import LocalWire
 from haypile.wires.opening import FAILURES
-from haypile.wires.seam import turn_loop
+from haypile.wires.seam import turn_loop, watch_in_turn
 
 _Deliver = spec.Basic.Deliver
 _Ack = spec.Basic.Ack
@@ -62,6 +62,10 @@ class EagerWire(LocalWire):
             self.connection.receive_deliveries(channel, batch)
         else:
             self.inbox.extend([(channel, *one) for one in batch])
+
+    def watch_in_turn(self, fd: int) -> None:
+        """See ``Session.watch``. Called again: after all others."""
+        watch_in_turn(self.connection.ioloop, fd, lambda ready, events: self.on_ready(fd))
 
     def turn(self, until: float = 0.0) -> None:
         """Hand everything that waits to pika."""

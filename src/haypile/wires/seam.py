@@ -45,6 +45,8 @@ _CLOSED = pika.connection.Connection.CONNECTION_CLOSED
 _OPEN = pika.connection.Connection.CONNECTION_OPEN
 _CHANNEL_OPEN = pika.channel.Channel.OPEN
 
+#: What epoll is asked for by ``watch_in_turn``; 0: it cannot be.
+_IN_TURN = select.EPOLLIN | select.EPOLLEXCLUSIVE if hasattr(select, "EPOLLEXCLUSIVE") else 0
 #: So many publishes go the long way before a short one is looked for.
 WAY_EVERY = 8
 #: Short ways that a channel keeps; beyond it they start anew.
@@ -454,6 +456,22 @@ def open_here(make: Callable[..., Any], loop: Any, stack_timeout: float | None) 
     if limit is not None:
         loop.remove_timeout(limit)
     return connection
+
+
+def watch_in_turn(loop: Any, fd: int, handler: Callable[[int, int], None]) -> None:
+    """Have pika's select loop call ``handler`` whenever ``fd`` is readable; and not every loop that watches it so.
+
+    The kernel wakes one of those that sleep, the one that called this longest ago. Loops without epoll are all woken.
+    """
+    poller = loop._poller
+    if fd not in poller._fd_handlers:
+        poller.add_handler(fd, handler, loop.READ)
+    if isinstance(poller, select_connection.EPollPoller) and poller._poll is not None and _IN_TURN:
+        poller._poll.unregister(fd)
+        try:
+            poller._poll.register(fd, _IN_TURN)
+        except OSError:  # a kernel that does not know it
+            poller._poll.register(fd, loop.READ)
 
 
 class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc]
