@@ -38,6 +38,10 @@ LOGGER = logging.getLogger("haypile")
 def recover_dead(session: Session) -> None:
     """Recover every session whose process is gone; where the loop has other work, piece by piece."""
     for dead in dead_sessions(session.vhost.hay):
+        if session.sliced and not session.holdings.prepare():
+            # What comes may need it, and making it is a step of its own.
+            session.pressure.go_on(functools.partial(recover_dead, session))
+            return
         if not recover(session, dead):
             session.pressure.go_on(functools.partial(recover_dead, session))
             return

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Acknowledgements gathered before they are written, at most.
 ACK_BATCH = 64
 #: Messages requeued before the loop has its turn, where it has other work.
-SLICE = 64
+SLICE = 32
 
 
 def ack(session: Session, messages: Iterable[Unacked]) -> None:

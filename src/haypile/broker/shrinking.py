@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
 
 #: Messages deleted in one piece.
-SLICE = 500
+SLICE = 300
 
 
 def empty(session: Session, queue: Queue, left: int, then: Callable[[int], None], gone: int = 0) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
 
 #: Messages acknowledged, and refused for good, before the loop has its turn, where it has other work.
-ACKED_AT_ONCE, REFUSED_AT_ONCE = 500, 32
+ACKED_AT_ONCE, REFUSED_AT_ONCE = 500, 16
 #: Looking a queue up reads nothing from the store.
 NO_TXN = cast("WriteTxn", None)
 
