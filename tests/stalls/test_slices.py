@@ -150,7 +150,7 @@ def last_consumer(client: Client, channel: Any) -> Any:
     return client.call(channel.basic_consume, "auto", lambda *_: None)
 
 
-@pytest.mark.parametrize("ending", ["cancel", "channel", "connection"])
+@pytest.mark.parametrize("ending", ["cancel", "channel", "error", "connection"])
 def test_a_long_auto_delete_queue_goes_with_its_last_consumer(url: str, ending: str) -> None:
     """Whole: one declared by that name afterwards is new. What it held in hand does not come back."""
 
@@ -169,6 +169,11 @@ def test_a_long_auto_delete_queue_goes_with_its_last_consumer(url: str, ending: 
             channel.add_on_close_callback(lambda channel, reason: closed.set_result(reason))
             channel.close()
             await closed
+        elif ending == "error":
+            closed = client.loop.create_future()
+            channel.add_on_close_callback(lambda channel, reason: closed.set_result(reason))
+            channel.basic_ack(MANY)
+            assert (await closed).reply_code == 406
         else:
             await client.close()
             return

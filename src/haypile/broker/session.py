@@ -36,6 +36,7 @@ from haypile.broker.ports import Offload, Outbox, VhostTarget
 from haypile.broker.pressure import STRETCH, Congested, Pressure, Rest
 from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
+from haypile.broker.shrinking import fail
 from haypile.broker.source import Source
 from haypile.broker.stretches import deliver_all, deliver_some
 from haypile.broker.vhost import Vhost
@@ -166,7 +167,7 @@ class Session(IdleSession):
             return False
         except AMQPError as error:
             self.batch.store()
-            lifecycle.fail(self, channel, method, error)
+            fail(self, channel, method, error)
         except BaseException as error:
             if not isinstance(error, Busy):
                 self.vhost.hay.let_go()

@@ -10,10 +10,12 @@ leaves it so, and has had no answer.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from haypile.broker import lifecycle, settle
+from haypile.broker.errors import AMQPError, Scope
 from haypile.broker.pressure import Unfinished
 
 if TYPE_CHECKING:
@@ -74,6 +76,18 @@ def part_from(session: Session, consumers: Iterable[Consumer]) -> None:
                 if not queue.deleted:
                     moving.txn.purge(queue.id, SLICE)
             raise Unfinished
+
+
+def fail(session: Session, number: int, method: Any, error: AMQPError) -> None:
+    """``lifecycle.fail``, when the auto-delete queues that go with it are short; what the client sends next waits."""
+    channel = session.channels.get(number) if error.scope is Scope.CHANNEL else None
+    channels = list(session.channels.values()) if channel is None else [channel]
+    try:
+        part_from(session, [consumer for one in channels for consumer in one.consumers.values()])
+    except Unfinished:
+        session.pressure.go_on(functools.partial(fail, session, number, method, error))
+    else:
+        lifecycle.fail(session, number, method, error)
 
 
 def give_back(session: Session) -> None:
