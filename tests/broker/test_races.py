@@ -14,6 +14,7 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 import haypile
+from haypile import targets
 from haypile.broker import rows
 from haypile.broker.aside import HELD_BACK
 from haypile.broker.topology import Topology
@@ -69,7 +70,7 @@ connection.close()
 
 def check(posix: Vhost) -> None:
     """Every row leads somewhere, the cache shows the rows, and the store has messages of living queues only."""
-    target = haypile.targets.resolve(haypile.URLParameters(posix.url))
+    target = targets.resolve(haypile.URLParameters(posix.url))
     shared = Shared.join(target)
     try:
         shared.equip()
