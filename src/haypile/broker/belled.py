@@ -64,6 +64,6 @@ class BelledHandle(QueueHandle):
         self.words[self.base + SLEEPERS] = self.naps << 32 | self.session.id
         return not lane.depth() and not self.closed
 
-    def leave_token(self) -> bool:
+    def leave_token(self, *, behind: bool = False) -> bool:
         """Nobody waits for the lane: everybody is to be rung instead."""
         return False

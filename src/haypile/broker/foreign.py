@@ -130,7 +130,7 @@ class ForeignHandle(QueueHandle):
         """See ``QueueHandle``: nothing is in the hay."""
         self.words[self.base] = 0
 
-    def leave_token(self) -> bool:
+    def leave_token(self, *, behind: bool = False) -> bool:
         """See ``QueueHandle``: nothing of ours gets into somebody else's queue."""
         return False
 

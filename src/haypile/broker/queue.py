@@ -263,14 +263,14 @@ class QueueHandle(Elsewhere):
             except LaneGone:
                 self.generation = -1
 
-    def leave_token(self) -> bool:
-        """Wake whoever sleeps on the lane; False when there is no lane to do it by."""
+    def leave_token(self, *, behind: bool = False) -> bool:
+        """Wake whoever sleeps on the lane (``behind`` what is in it); False when there is no lane to do it by."""
         lane = self.current_lane()
         if lane is None:
             return False
         words, at = self.words, self.base + TOKENS
         try:
-            if not lane.depth():
+            if behind or not lane.depth():
                 # Before, for a count that comes in between; afterwards, since a drain may have come in between.
                 words[at] = 1
                 lane.send(TOKEN)

@@ -38,7 +38,7 @@ from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
 from haypile.broker.shrinking import fail
 from haypile.broker.source import Source
-from haypile.broker.stretches import deliver_all, deliver_some
+from haypile.broker.stretches import deliver_some
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
@@ -94,8 +94,7 @@ class Session(IdleSession):
         self.timer_at = 0.0
         #: Not over yet: the loop is to call us. And: the client has said goodbye.
         self.listening, self.parting = True, False
-        #: The wire can watch so that of several sleepers one is woken.
-        self.turns = hasattr(self.outbox, "watch_in_turn")
+        self.turns = hasattr(self.outbox, "watch_in_turn")  # of several sleepers one can be woken
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -265,7 +264,9 @@ class Session(IdleSession):
         if self.sliced:
             deliver_some(self)
         else:
-            deliver_all(self)
+            for source in list(self.sources.values()):
+                if not source.idle and not source.blocked:
+                    source.pump()
         if self.holdings.acked:
             self.holdings.flush_acks()
         if self.journaling.waiting:

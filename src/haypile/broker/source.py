@@ -398,13 +398,13 @@ class Source:
         """The lane is readable."""
         if self.next_consumer() is None:
             # Level-triggered: without this the loop would spin until credit comes back.
-            self.blocked = True
+            in_turn, self.blocked = self.in_turn, True
             self.unwatch()
-            return
-        if self.idle and self.was_faster():
-            return
-        self.idle = False
-        self.pump()
+            if in_turn and self.handle.others_consume() and self.depth():  # the kernel woke us and nobody else
+                self.handle.leave_token(behind=True)
+        elif not self.idle or not self.was_faster():
+            self.idle = False
+            self.pump()
         if self.idle and self.in_turn and self.handle.others_consume():  # next time it is somebody else's turn
             self.session.watch(self.watched, self, in_turn=True)
 

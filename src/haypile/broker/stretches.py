@@ -36,14 +36,3 @@ def deliver_some(session: Session) -> None:
             session.outbox.soon()
             return
         source.pump()
-
-
-def deliver_all(session: Session) -> None:
-    """Deliver what there is, before a loop without other work sleeps."""
-    for source in list(session.sources.values()):
-        if not source.idle and not source.blocked:
-            source.pump()
-        if source.in_turn and (source.blocked or source.next_consumer() is None):
-            # Who cannot take anything must not be the one whom the kernel wakes.
-            source.blocked = True
-            source.unwatch()
