@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -80,6 +81,22 @@ def test_same_as_rabbitmq(
         assert not reference.same_as(outcome), "no longer differs: take it out of differences.json"
         return
     assert reference.same_as(outcome), "\n" + run.difference(reference, outcome, transport, "amqp")
+
+
+def test_a_rabbitmq_that_fails_in_itself_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as a program that shows 541 on purpose is not; and not for ever."""
+    failed = Outcome("worker: 1\n", 0, "pika.exceptions.ConnectionClosedByBroker: (541, 'INTERNAL_ERROR')\n", "")
+    good = Outcome("worker: 0\n541 INTERNAL_ERROR\n", 0, "", "")
+    monkeypatch.setattr(run, "fresh_vhost", lambda *_: nullcontext())
+
+    def outcome_of(*outcomes: Outcome) -> tuple[Outcome, int]:
+        left = list(outcomes)
+        monkeypatch.setattr(run, "run", lambda *_: left.pop(0))
+        return run.run_on_rabbitmq(PROGRAMS[0], None), len(left)
+
+    assert outcome_of(good, good) == (good, 1)
+    assert outcome_of(failed, failed, good, good) == (good, 1)
+    assert outcome_of(failed, failed, failed, good) == (failed, 1)
 
 
 def test_every_program_says_what_it_shows() -> None:

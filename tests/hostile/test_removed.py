@@ -168,3 +168,19 @@ def test_a_state_directory_removed_under_programs(
     assert leaks.sysv_queues() - before[0] == set()
     assert {name for name in (queues.names() or frozenset()) - before[1] if "haypile" in name} == set()
     queues.close()
+
+
+def test_a_directory_that_is_being_removed(vhost: Vhost, state_directory: Path) -> None:
+    """The sessions' files went first, those by which a removal is noticed are still there: the same words."""
+    connection = connect(vhost)
+    channel = connection.channel()
+    channel.queue_declare("q")
+    consumer = connection.channel()
+    for sessions in state_directory.glob(f"{vhost.transport}/*/sessions"):
+        shutil.rmtree(sessions)
+    with pytest.raises(pika.exceptions.StreamLostError, match="was removed while it was in use"):
+        consumer.basic_consume("q", lambda *_: None)
+        channel.basic_publish("", "q", b"x")
+        connection.process_data_events(1)
+    shutil.rmtree(state_directory / vhost.transport)
+    connect(vhost).close()

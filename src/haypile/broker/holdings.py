@@ -24,6 +24,7 @@ from haypile.broker.queue import TOKENS, count_lane
 from haypile.broker.raw import record_of
 from haypile.hay import room
 from haypile.hay.errors import OutOfRoom
+from haypile.hay.locking import removed
 from haypile.hay.places import file_mode
 from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landing
@@ -73,15 +74,18 @@ class Holdings:
     def landing(self) -> Landing:
         """The landing, made on first use (1 MiB of real memory: an idle connection needs none)."""
         if self._landing is None:
-            path = self.session.file.landing_path()
-            mode = file_mode(path.parent)
+            path, hay = self.session.file.landing_path(), self.session.vhost.hay
             try:
-                self._landing = Landing.create(path, slots=SLOTS, mode=mode)
-            except NoRoom:
-                hay = self.session.vhost.hay
-                with hay.exclusive():
-                    room.give_up(hay)
-                self._landing = Landing.create(path, slots=LEAST_SLOTS, mode=mode)
+                mode = file_mode(path.parent)
+                try:
+                    self._landing = Landing.create(path, slots=SLOTS, mode=mode)
+                except NoRoom:
+                    with hay.exclusive():
+                        room.give_up(hay)
+                    self._landing = Landing.create(path, slots=LEAST_SLOTS, mode=mode)
+            except FileNotFoundError as error:
+                # The directory is on its way out, the files by which we would notice may still be there.
+                raise removed(hay) from error
         return self._landing
 
     def prepare(self) -> bool:

@@ -60,10 +60,15 @@ def was_removed(hay: Hay) -> bool:
 def check_place(hay: Hay) -> None:
     """Raises ``UnusableDirectory`` when the vhost's files were deleted."""
     if was_removed(hay):
-        raise UnusableDirectory(
-            f"{hay.directory} was removed while it was in use, with all its queues and messages; connect again for a "
-            "new vhost"
-        )
+        raise removed(hay)
+
+
+def removed(hay: Hay) -> UnusableDirectory:
+    """What to say when the vhost's files were deleted."""
+    return UnusableDirectory(
+        f"{hay.directory} was removed while it was in use, with all its queues and messages; connect again for a new "
+        "vhost"
+    )
 
 
 def wait_for(lock: Callable[[], None]) -> None:
