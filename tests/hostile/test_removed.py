@@ -14,6 +14,7 @@ import pika
 import pytest
 
 import haypile
+from haypile.hay.errors import UnusableDirectory
 from tests.support import leaks
 from tests.support.kernel_queues import KernelQueues
 from tests.support.vhosts import Vhost
@@ -173,14 +174,12 @@ def test_a_state_directory_removed_under_programs(
 def test_a_directory_that_is_being_removed(vhost: Vhost, state_directory: Path) -> None:
     """The sessions' files went first, those by which a removal is noticed are still there: the same words."""
     connection = connect(vhost)
-    channel = connection.channel()
-    channel.queue_declare("q")
-    consumer = connection.channel()
-    for sessions in state_directory.glob(f"{vhost.transport}/*/sessions"):
-        shutil.rmtree(sessions)
-    with pytest.raises(pika.exceptions.StreamLostError, match="was removed while it was in use"):
-        consumer.basic_consume("q", lambda *_: None)
-        channel.basic_publish("", "q", b"x")
-        connection.process_data_events(1)
-    shutil.rmtree(state_directory / vhost.transport)
-    connect(vhost).close()
+    connection.channel().queue_declare("q")
+    session: Any = connection._impl.wire.session
+    (sessions,) = state_directory.glob(f"{vhost.transport}/*/sessions")
+    moved = sessions.rename(sessions.with_name("moved"))
+    with pytest.raises(UnusableDirectory, match="was removed while it was in use"):
+        assert session.holdings.landing
+    moved.rename(sessions)
+    assert session.holdings.landing
+    connection.close()

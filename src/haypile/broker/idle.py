@@ -105,8 +105,13 @@ class IdleSession:
         session.grow = grow
         outbox.watch(session.file.bell.fd)
         session.set_timer()
-        # A lane is announced before its row is written: where there are more of them, somebody was killed in between.
-        if dead_sessions(vhost.hay) or len(vhost.announced.labels()) > lanes:
+        try:
+            # Lanes are announced before their rows are written: where there are more, somebody was killed in between.
+            wanted = dead_sessions(vhost.hay) or len(vhost.announced.labels()) > lanes
+        except BaseException:
+            session.close()
+            raise
+        if wanted:
             session.become_whole()
         return session
 

@@ -54,6 +54,8 @@ class Announced:
             return set(os.listdir(self.directory))
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise OutOfRoom(f"cannot read {self.directory}: {explain(error, self.directory)}") from error
 
     def sweep(self, known: set[str], unlink: Callable[[str], bool]) -> None:
         """Remove every lane that is not ``known``. Under the write lock.
