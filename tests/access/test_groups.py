@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ import haypile.lanes.posix
 import haypile.lanes.sysv
 from haypile import targets
 from haypile.doctor import leftovers
+from haypile.hay.errors import UnusableDirectory
+from haypile.hay.places import MOMENT, make_private
 from haypile.queues import place
 from tests.support.vhosts import Vhost
 
@@ -383,3 +386,31 @@ def test_the_directory_of_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
         import shutil
 
         shutil.rmtree(place, ignore_errors=True)
+
+
+def test_a_directory_that_another_member_makes_just_now(shared: Path) -> None:
+    """It is its maker's alone for a moment, before it is the group's: who comes by then waits; if it stays so, it is
+    said what to do."""
+    top = shared / "state"
+    make_private(top, group=GROUP)
+
+    def halfway() -> None:
+        (top / "posix").mkdir(mode=0o700)
+
+    run(FIRST, halfway)
+    run(SECOND, lambda: _refused(top / "posix" / "vhost"))
+
+    def finish() -> None:
+        os.chown(top / "posix", -1, GROUP)
+        os.chmod(top / "posix", 0o2770)
+
+    opened = threading.Timer(MOMENT / 2, finish)
+    opened.start()
+    run(SECOND, lambda: make_private(top / "posix" / "vhost"))
+    opened.join()
+    assert (top / "posix" / "vhost").stat().st_gid == GROUP
+
+
+def _refused(path: Path) -> None:
+    with pytest.raises(UnusableDirectory, match=r"is not shared with group 54300.*chmod 2770"):
+        make_private(path)

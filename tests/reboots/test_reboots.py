@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -322,3 +323,42 @@ def test_no_confirm_of_what_a_reboot_would_lose(machine: Machine, point: str) ->
     else:
         # Written, not synced: this machine was not really without power.
         assert found[:1] == [b"first"]
+
+
+def test_the_next_connection_does_not_wait_for_the_last_one_to_be_gone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vhost's last connection of this process is closed in a thread, and has not let go of the journal when
+    the next one needs it: that is the same journal, its lock the process's. Confirms come all the while.
+    """
+    closing, go_on = threading.Event(), threading.Event()
+    close = journal.Journal.close
+
+    def slowly(self: journal.Journal) -> None:
+        closing.set()
+        assert go_on.wait(30)
+        close(self)
+
+    def publish(channel: Any, number: int) -> None:
+        channel.basic_publish("", "q", b"%d" % number, LASTING)
+
+    first = machine.connect()
+    first.queue_declare("q", durable=True)
+    publish(first, 0)
+    with monkeypatch.context() as patches:
+        patches.setattr(journal.Journal, "close", slowly)
+        closer = threading.Thread(target=first.connection.close)
+        closer.start()
+        try:
+            assert closing.wait(30)
+            second = machine.connect()
+            publish(second, 1)
+        finally:
+            go_on.set()
+            closer.join()
+        publish(second, 2)
+    second.connection.close()
+    machine.reboot()
+    third = machine.connect()
+    assert [third.basic_get("q", auto_ack=True)[2] for _ in range(3)] == [b"0", b"1", b"2"]
+    third.connection.close()

@@ -115,9 +115,11 @@ class Vhost:
             return None
         from haypile.broker.revival import revive  # noqa: PLC0415 - see ``equip``
         from haypile.broker.rows import is_durable  # noqa: PLC0415
+        from haypile.hay.forking import JOURNALS  # noqa: PLC0415
         from haypile.hay.journal import Journal  # noqa: PLC0415
 
-        return Journal(target.journal, is_durable, revive, base=target.journal_base, group=target.group)
+        place, base, group = target.journal, target.journal_base, target.group
+        return JOURNALS.at(place, lambda: Journal(place, is_durable, revive, base, group))
 
     def revived(self) -> Journal | None:
         """The journal that a new store is to be filled from, if there is anything in it."""

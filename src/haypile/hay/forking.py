@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,8 +66,32 @@ os.register_at_fork(
 )
 
 
-#: The journals of this process.
-JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
+class Journals(weakref.WeakSet["Journal"]):
+    """The journals of this process, and which directory each is in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._by_place: weakref.WeakValueDictionary[Path, Journal] = weakref.WeakValueDictionary()
+
+    def at(self, place: Path, make: Callable[[], Journal]) -> Journal:
+        """The journal in ``place``, from ``make`` if there is none.
+
+        Two would share a file lock that belongs to the process, not to them, and LMDB opens nothing twice:
+        a store may still be closing when the next one on the same directory opens.
+        """
+        with self._lock:
+            journal = self._by_place.get(place)
+            if journal is None:
+                journal = self._by_place[place] = make()
+            return journal
+
+    def after_fork_in_child(self) -> None:
+        """Another thread of the parent may have had the lock."""
+        self._lock = threading.Lock()
+
+
+JOURNALS = Journals()
 _held: list[Journal] = []
 
 
@@ -86,6 +112,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    JOURNALS.after_fork_in_child()
     for journal in _held:
         journal.mutex = threading.RLock()
         journal.close_files()

@@ -67,7 +67,7 @@ Reviver = Callable[[Hay, Contents], None]
 
 
 class Journal:
-    """The journal of one vhost, one object per process. Threads share it.
+    """The journal of one vhost, one object per directory and process (``JOURNALS.at``). Threads share it.
 
     ``keeps`` says of a topology row (key, value) whether it is to be kept; ``revive`` fills a new
     store from what the journal holds.
@@ -305,6 +305,7 @@ class Journal:
         base, log = self._base, self._log
         if base is None or log is None or base.gone or log.gone:
             self.close_files()
+            self._copy.forget()
             base, log = self._open_files(hay)
         if hay is not None:
             owner = base.store

@@ -12,6 +12,7 @@ nothing but the topmost directory needs to be told.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -127,6 +128,11 @@ def make_private(path: Path, variable: str = VARIABLE, group: int | None = AS_AB
         make_private(path.parent, variable)
         make_private(path, variable, group)
     except OSError as error:
+        if error.errno == errno.EACCES and group == AS_ABOVE and _is_halfway(path.parent):
+            # Another member makes it just now, perhaps; else this says what to do.
+            _check_soon(path.parent, variable, group)
+            make_private(path, variable, group)
+            return
         if error.errno in LIMITS:
             raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
         raise UnusableDirectory(
@@ -142,6 +148,11 @@ def make_new(path: Path, group: int | None = AS_ABOVE) -> None:
     if group is not None:
         os.chown(path, -1, group)
         os.chmod(path, _SHARED_DIRECTORY)
+
+
+def _is_halfway(path: Path) -> bool:
+    """Whether ``path`` is to be shared as the directory above is, and is not yet."""
+    return group_of(path.parent) is not None and group_of(path) is None
 
 
 def _check_soon(path: Path, variable: str, group: int | None) -> None:
