@@ -41,9 +41,9 @@ BATCH, BATCH_BYTES = 64, 1 << 20
 FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
 TURN, LARGE = 64, 14
+STREAM = 4  # messages at once
 REDELIVERED = 1
-#: Half the time of calling a NamedTuple.
-_new_tuple = tuple.__new__
+_new_tuple = tuple.__new__  # half the time of calling a NamedTuple
 
 
 class Source:
@@ -67,13 +67,11 @@ class Source:
         self.handle = handle
         self.queue = handle.queue
         self.consumers: list[Consumer] = []
-        self.idle = False
-        self.blocked = False
+        self.idle = self.blocked = False
         self.watched = -1
         self.in_turn = False  # the kernel wakes one of those that sleep so
         self.ranking = Ranking(session.id, self.queue)
-        #: The rows of our consumers say that they have no credit.
-        self.said = False
+        self.said = False  # the rows of our consumers say that they have no credit
 
     # -- consumers in turn ------------------------------------------------------------------
 
@@ -149,6 +147,8 @@ class Source:
                 self.served(consumer)
             consumer.channel.deliver(consumer, taken)
             if self.idle:
+                # Of a stream there is more once these are done with: to look then costs less than the loop's turn.
+                self.idle = budget == 1 or len(taken) < STREAM
                 return
         if words[base]:
             self.handle.leave_token()
