@@ -13,7 +13,7 @@ FILE_LINES, FUNCTION_LINES, CLASS_METHODS = 420, 80, 25
 
 #: Files past the budget, with the lines they may have and why.
 LONG_FILES: dict[str, tuple[int, str]] = {
-    "wires/seam.py": (750, "pika's private names live in one module, of all its adapters"),
+    "wires/seam.py": (760, "pika's private names live in one module, of all its adapters"),
 }
 #: Classes past the budget, with the methods they may have and why.
 LARGE_CLASSES: dict[str, tuple[int, str]] = {

@@ -26,6 +26,7 @@ from haypile.hay.gates import VERSION
 
 if TYPE_CHECKING:
     from haypile.broker.consumer import Consumer
+    from haypile.broker.ports import Content
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
     from haypile.broker.taken import Fresh, Taken
@@ -99,14 +100,52 @@ class Channel:
 
     # -- delivering -------------------------------------------------------------------------
 
-    def deliver(self, consumer: Consumer, messages: Sequence[Taken | Fresh]) -> None:
+    def deliver_fresh(self, consumer: Consumer, messages: Sequence[Fresh]) -> None:
+        """Send ``messages`` to ``consumer``, which does not acknowledge."""
+        session = self.session
+        handle = consumer.source.handle
+        tag, name = consumer.tag, handle.queue.name
+        # RabbitMQ gives direct replies the next tag, but does not use it up.
+        step = 0 if name == self.reply_queue else 1
+        given = self.delivery_tag
+        topology = session.vhost.topology
+        if handle.words[VERSION] != topology.version:
+            topology.sync()
+        read = consumer.read
+        batch: list[Content] = []
+        try:
+            if handle.foreign:
+                batch = handle.deliveries(tag, given, messages)
+                given += len(batch)
+            else:
+                for record in messages:
+                    try:
+                        exchange, routing_key, properties, body = read(record)  # type: ignore[arg-type]
+                    except Foreign as error:
+                        session.set_aside(name, record, error)  # type: ignore[arg-type]
+                        continue
+                    batch.append((_Deliver(tag, given + 1, False, exchange, routing_key), properties, body))
+                    given += step
+        finally:
+            # What counts as delivered is, whatever comes in between.
+            self.delivery_tag = given
+            if batch:
+                session.outbox.contents(self.number, batch)
+        handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST
+        if topology.traced and step:
+            traced = [
+                (Message(method.exchange, method.routing_key, properties, body, 0, 0, 0, 0), False, 0)
+                for method, properties, body in batch
+            ]
+            firehose.delivered(session, self.number, handle, traced)
+
+    def deliver(self, consumer: Consumer, messages: Sequence[Taken]) -> None:
         """Send ``messages`` to ``consumer``."""
         session = self.session
         handle = consumer.source.handle
         tag = consumer.tag
         no_ack = consumer.no_ack
         name, read = handle.queue.name, consumer.read
-        # RabbitMQ gives direct replies the next tag, but does not use it up.
         step = 0 if name == self.reply_queue else 1
         again, given = 0, self.delivery_tag
         topology = session.vhost.topology
@@ -116,27 +155,19 @@ class Channel:
         batch = []
         try:
             for taken in messages:
-                record: Any = taken
-                redelivered, deliveries = False, 0
+                record, redelivered, slot, _, _, deliveries = taken
                 try:
-                    if record.__class__ is bytes:
-                        exchange, routing_key, properties, body = read(record)
-                    elif record.__class__ is tuple:
-                        exchange, routing_key, properties, body = record
-                    else:
-                        record, redelivered, slot, _, _, deliveries = record
-                        exchange, routing_key, properties, body = (
-                            record[:4] if record.__class__ is Message else read(record)
-                        )
+                    exchange, routing_key, properties, body = (
+                        record[:4] if isinstance(record, Message) else read(record)
+                    )
                 except Foreign as error:
-                    session.set_aside(name, record, error)
-                    if record is not taken:
-                        session.holdings.forget(taken)  # type: ignore[arg-type]
+                    session.set_aside(name, record, error)  # type: ignore[arg-type]
+                    session.holdings.forget(taken)
                     continue
                 delivery_tag = given + 1
                 given += step
                 if not no_ack:
-                    unacked = Unacked(consumer, handle, taken)  # type: ignore[arg-type]
+                    unacked = Unacked(consumer, handle, taken)
                     self.unacked[delivery_tag] = unacked
                     if slot >= 0:
                         session.holdings.slots[slot] = unacked
@@ -152,7 +183,6 @@ class Channel:
                         (Message(exchange, routing_key, properties, body, 0, 0, 0, 0), redelivered, deliveries)
                     )
         finally:
-            # What counts as delivered is, whatever comes in between.
             self.delivery_tag = given
             if batch:
                 session.outbox.contents(self.number, batch)

@@ -13,6 +13,7 @@ from pika.spec import BasicProperties
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from haypile.broker.ports import Content
     from haypile.broker.source import Source
     from haypile.broker.taken import Fresh, Taken
 
@@ -29,6 +30,10 @@ class Elsewhere:
     def was_sent(self) -> bool:
         """Whether the message being published is there already."""
         return False
+
+    def deliveries(self, consumer: str, last: int, messages: Sequence[Fresh]) -> list[Content]:
+        """Deliveries of what ``take`` took and is not to go back, after the delivery tag ``last``."""
+        raise NotImplementedError
 
     def take(self, taker: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """``Source.take`` from there."""

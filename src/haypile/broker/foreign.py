@@ -23,7 +23,7 @@ from haypile.broker import message, source
 from haypile.broker.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
-from haypile.broker.raw import address_of, message_of, number_of, raw_messages
+from haypile.broker.raw import address_of, deliveries, message_of, number_of
 from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import GENERATION
 from haypile.lanes import foreign
@@ -33,6 +33,7 @@ from haypile.lanes.foreign import ForeignLane
 
 if TYPE_CHECKING:
     from haypile.broker.entities import Queue
+    from haypile.broker.ports import Content
     from haypile.broker.session import Session
     from haypile.broker.source import Source
 
@@ -246,7 +247,7 @@ class ForeignHandle(QueueHandle):
             found = lane.receive_some(budget)
             if len(found) < budget:
                 taker.idle = not self.closed
-            return raw_messages(self.queue.name, lane.kind, found)
+            return found
         got: list[Taken] = []
         land = self.lander(lane)
         landing = self.session.holdings.landing
@@ -264,6 +265,10 @@ class ForeignHandle(QueueHandle):
             if not got:
                 raise
         return got
+
+    def deliveries(self, consumer: str, last: int, messages: Sequence[Any]) -> list[Content]:
+        """See ``QueueHandle``."""
+        return deliveries(self.queue.name, self.address.kind, messages, consumer, last)
 
     def lander(self, lane: ForeignLane) -> Callable[[], Taken | None]:
         """Takes messages into slots of the landing."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pika.spec import BasicProperties
+from pika.spec import Basic, BasicProperties
 
 from haypile.broker import message, texts
 from haypile.broker.errors import PreconditionFailed
@@ -20,9 +20,15 @@ from haypile.lanes import foreign
 from haypile.lanes.foreign import Address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from haypile.broker.ports import Content
     from haypile.broker.session import Session
-    from haypile.broker.taken import Fresh
     from haypile.lanes.landing import Landed
+
+_Deliver = Basic.Deliver
+_new_properties = BasicProperties.__new__
+_NOTHING: dict[str, Any] = {}
 
 KERNEL_QUEUE, MAXMSG, MSGSIZE = ARGUMENTS = ("x-kernel-queue", "x-kernel-maxmsg", "x-kernel-msgsize")
 #: A priority beyond what AMQP's octet takes, and the mark of a body whose length was inferred after a
@@ -104,14 +110,19 @@ def encoded_number(kind: int, number: int, inferred: bool) -> tuple[bytes, int]:
     return made
 
 
-def raw_messages(queue: str, kind: int, found: list[tuple[bytes, int]]) -> list[Fresh]:
-    """Messages that came from a foreign queue and are not to go back."""
-    decode, known, encoded = message.decode_properties, -1, b""
-    made: list[Fresh] = []
+def deliveries(queue: str, kind: int, found: Iterable[tuple[bytes, int]], consumer: str, last: int) -> list[Content]:
+    """Deliveries to ``consumer``, after the tag ``last``, of messages from a foreign queue that are not to go back."""
+    known, template = -1, _NOTHING
+    made: list[Content] = []
     for body, number in found:
         if number != known:
-            encoded, known = encoded_number(kind, number, False)[0], number
-        made.append(("", queue, decode(encoded), body))
+            template, known = vars(message.decode_properties(encoded_number(kind, number, False)[0])), number
+        last += 1
+        properties = _new_properties(BasicProperties)
+        properties.__dict__ = template.copy()
+        if properties.headers is not None:
+            properties.headers = dict(properties.headers)
+        made.append((_Deliver(consumer, last, False, "", queue), properties, body))
     return made
 
 

@@ -14,7 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from haypile.broker import message, scarcity
 from haypile.broker.declare.consumers import mark_blocked
@@ -135,17 +135,17 @@ class Source:
                     budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
                 elif consumer.no_ack:
                     budget = FAIR
-            taken = scarcity.take(self, budget, consumer.no_ack)
+            taken: Any = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
                 if self.idle:
                     return
                 continue
-            first = taken[0]
-            size = len(first.record if first.__class__ is Taken else first)
-            most -= len(taken) + (len(taken) * size >> LARGE)
+            channel, first = consumer.channel, taken[0]
+            held = first.__class__ is Taken
+            most -= len(taken) + (len(taken) * len(first.record if held else first) >> LARGE)
             if count > 1:
                 self.served(consumer)
-            consumer.channel.deliver(consumer, taken)
+            (channel.deliver if held else channel.deliver_fresh)(consumer, taken)
             if self.idle:
                 # Of a stream there is more once these are done with: to look then costs less than the loop's turn.
                 self.idle = budget == 1 or len(taken) < STREAM

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from haypile.broker.message import Contents, Message
+from haypile.broker.message import Message
 
 #: One that nothing else is to be known of: never delivered before, and held by no list and no slot. As its record;
-#: decoded already when it came from somebody else's queue.
-Fresh: TypeAlias = bytes | Contents
+#: as its bytes and the kernel's number when it came from somebody else's queue.
+Fresh: TypeAlias = bytes | tuple[bytes, int]
 
 
 class Taken(NamedTuple):

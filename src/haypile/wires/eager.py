@@ -24,7 +24,7 @@ from haypile.wires.seam import turn_loop, watch_in_turn
 _Deliver = spec.Basic.Deliver
 _Ack = spec.Basic.Ack
 
-#: Seconds without a look at descriptors while deliveries keep coming.
+#: Seconds without a look at timers and descriptors while deliveries keep coming.
 BREATH = 0.001
 
 
@@ -115,12 +115,9 @@ class EagerWire(LocalWire):
         turn_loop(self.connection)
 
     def breathe(self) -> None:
-        """Deliveries came without the loop: timers, callbacks and, now and then, descriptors have a turn."""
-        now = time.monotonic()
-        if now - self._looked >= BREATH:
+        """Deliveries came without the loop: now and then timers, callbacks and descriptors have a turn."""
+        if time.monotonic() - self._looked >= BREATH:
             self.look()
-        else:
-            self.connection.ioloop.process_timeouts()
 
     def look(self) -> None:
         """One turn of the loop without sleeping."""

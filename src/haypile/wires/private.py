@@ -23,6 +23,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "pika.channel.Channel": {
         "_on_deliver": ("self", "method_frame", "header_frame", "body"),
+        "_get_cookie": ("self",),
     },
     "pika.adapters.blocking_connection.BlockingConnection": {
         "_create_connection": ("self", "configs", "impl_class"),

@@ -519,6 +519,20 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
         if self._channels_pending_dispatch:
             self._dispatch_channel_events()
 
+    def _dispatch_channel_events(self) -> None:
+        if self._event_dispatch_suspend_depth:
+            return
+        self._event_dispatch_suspend_depth += 1
+        numbers = list(self._channels_pending_dispatch)
+        self._channels_pending_dispatch.clear()
+        try:
+            # A negative number is no channel's: it only ends a wait.
+            for channel in map(self._impl._channels.get, numbers):
+                if channel is not None and channel._state == _CHANNEL_OPEN:
+                    channel._get_cookie()._dispatch_events()
+        finally:
+            self._event_dispatch_suspend_depth -= 1
+
     def _has_events(self) -> bool:
         return bool(self._channels_pending_dispatch or self._ready_events)
 
