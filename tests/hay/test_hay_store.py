@@ -17,7 +17,7 @@ from struct import Struct
 import lmdb
 import pytest
 
-from haypile.hay import room
+from haypile.hay import room, store
 from haypile.hay.errors import Damaged, HayClosed, OutOfRoom, UnusableDirectory
 from haypile.hay.places import check_private, make_private
 from haypile.hay.sessions import SessionFile
@@ -295,6 +295,46 @@ def test_a_fork_inside_a_transaction_leaves_it_alone(hay: Hay, child: Start) -> 
         assert hay.count_now(1) == 2 and hay.count_now(2) == 1
 
 
+def test_a_fork_beside_a_reader_that_takes_its_time(
+    hay: Hay, child: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child closes what it has of the environment, and the reader's pages are still not used again."""
+    monkeypatch.setattr(store, "FORK_PATIENCE", 0.05)
+    reading, go_on = threading.Event(), threading.Event()
+    seen: list[tuple[int, int]] = []
+
+    def read() -> None:
+        with hay.read() as read, hay.read() as another:
+            reading.set()
+            go_on.wait(30)
+            seen.extend((one.count(1)[0], len(one.entries(1, 1_000_000))) for one in (read, another))
+
+    def write(first: int) -> None:
+        for number in range(first, first + 200):
+            with hay.write() as txn:
+                txn.put(1, order(number), b"x" * 100)
+
+    def in_child() -> None:
+        write(1000)
+        assert hay.count_now(1) == 400
+
+    write(0)
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.wait(10)
+    try:
+        assert wait(child(in_child)) == 0
+        for _ in range(3):
+            write(2000)
+            with hay.write() as txn:
+                txn.purge(1)
+    finally:
+        go_on.set()
+        reader.join()
+    assert seen == [(200, 200)] * 2
+    assert hay.count_now(1) == 0
+
+
 def test_a_wait_for_the_lock_can_be_timed_out(hay: Hay, child: Start) -> None:
     """A signal handler's TimeoutError is an OSError, and yet no failure of lockf."""
     ready, told = os.pipe()
@@ -350,8 +390,8 @@ def test_two_vhosts_crosswise_are_no_deadlock(hay: Hay, place: Path, child: Star
 
     with deadline(20):
         assert [wait(pid) for pid in [child(cross), child(cross)]] == [0, 0]
-    for store in (hay, other):
-        with store.write() as txn:
+    for one in (hay, other):
+        with one.write() as txn:
             assert txn.next_id("x") == 301
     other.close()
 

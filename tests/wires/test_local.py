@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -365,6 +366,21 @@ def test_a_dropped_connection_gives_back_what_it_holds(broker: FakeBroker) -> No
     del connection, channel
     gc.collect()
     assert alive() is None
+    deadline = time.monotonic() + 10
+    while not closings and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert closings
+
+
+def test_a_dropped_connection_is_not_closed_where_the_collector_runs(broker: FakeBroker) -> None:
+    """This thread may be in a transaction, or hold the lock that closing waits for."""
+    connection = haypile.BlockingConnection()
+    closings = broker.sessions.pop().closings
+    with lives._reaping:
+        del connection
+        gc.collect()
+        assert not closings
+    lives._at_exit()
     assert closings
 
 

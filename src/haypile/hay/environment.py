@@ -151,3 +151,51 @@ def _reserve(path: Path) -> None:
         os.posix_fallocate(fd, 0, 64 * MAX_READERS)
     finally:
         os.close(fd)
+
+
+# -- after a fork -----------------------------------------------------------------------------
+
+#: Environments of the parent that cannot be closed here without harm to it.
+_left_open: list[Any] = []
+
+
+def close_inherited(env: Any, place: Path) -> None:
+    """Close what a forked child has of its parent's environment, while transactions are open there.
+
+    Closing gives back the transactions, and with them their slots in the table of readers, which both processes have
+    mapped: the parent's pages would be used again while it reads them. So the child gets a table of its own before.
+    """
+    if _part_with(place / "lock.mdb"):
+        env.close()
+    else:
+        _left_open.append(env)
+
+
+def _part_with(path: Path) -> bool:
+    """Put a private copy in place of what is mapped of the file at ``path``; False: where is not to be found."""
+    import ctypes  # noqa: PLC0415 - seldom needed
+    import mmap  # noqa: PLC0415
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    fixed = 0x10  # MAP_FIXED (mmap(2)), which Python does not name
+    found = False
+    try:
+        number, name = os.stat(path).st_ino, os.path.realpath(path)
+        mappings = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return False
+    for line in mappings:
+        span, _, _, _, inode, *names = line.split(None, 5)
+        if int(inode) != number or names != [name]:
+            continue
+        start, end = (int(edge, 16) for edge in span.split("-"))
+        size = end - start
+        content = ctypes.string_at(start, size)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | fixed
+        if libc.mmap(start, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != start:
+            return False
+        ctypes.memmove(start, content, size)
+        found = True
+    return found

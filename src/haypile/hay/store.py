@@ -36,7 +36,7 @@ import lmdb
 
 from haypile.hay import room
 from haypile.hay.clock import monotonic_clock
-from haypile.hay.environment import TREES, boot_id, build, means_no_room, open_environment, own_rows
+from haypile.hay.environment import TREES, boot_id, build, close_inherited, means_no_room, open_environment, own_rows
 from haypile.hay.errors import REMEDY, OutOfRoom, UnusableDirectory, damaged
 from haypile.hay.forking import STORES
 from haypile.hay.gates import USED_ROW, Gates, slots_used
@@ -358,8 +358,7 @@ class Hay:
         begin = self.begin
         try:
             if begin is None or isinstance(error, lmdb.BadRslotError):
-                # A fork came in between.
-                begin = begin or self.reopen()
+                begin = begin or self.reopen()  # a fork came in between
             elif isinstance(error, lmdb.MapResizedError):
                 self._env.set_mapsize(0)
             elif isinstance(error, lmdb.ReadersFullError):
@@ -393,10 +392,9 @@ class Hay:
     def before_fork(self) -> None:
         """Close the environment, so that parent and child each open their own when they need it.
 
-        LMDB forbids to take an environment across a fork: a child that closes the inherited one
-        frees its parent's reader slots. A fork inside a transaction of the forking thread (a
-        signal handler's) leaves the environment open; the child then closes its copy, which
-        leaves the parent's transaction alone.
+        LMDB forbids to take an environment across a fork. One inside a transaction of the forking
+        thread (a signal handler's), or while another thread does not come to the end of its own,
+        leaves the environment open: see ``close_inherited``.
         """
         self.lock.acquire()
         if self._env is None or self.holds_file:
@@ -416,5 +414,7 @@ class Hay:
         self.lock = threading.RLock()
         self.in_exclusive, self.hasty, self.holds, self.unlock_file = False, 0, 0, self.drop_file
         self._renew_transactions()
-        self._close_env()
+        env, self._env, self.begin = self._env, None, None
+        if env is not None:
+            close_inherited(env, self.directory / "hay")
         self.peers.after_fork_in_child()

@@ -5,17 +5,21 @@ that a forked child inherits.
 Must not know: AMQP, loops.
 
 A dropped connection is found by the garbage collector, which may run in the middle of anything, a
-transaction of another connection included: then its session waits for a safe moment.
+transaction of another connection included: its session is closed by the next wire that is about to sleep, or by a
+thread, where there is no wire.
 """
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import logging
 import os
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pika import exceptions
@@ -30,6 +34,8 @@ _process = os.getpid()
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 #: Sessions whose connection was dropped, to be closed at a safe moment.
 dropped: deque[IdleSession] = deque()
+#: Held by a thread that closes them.
+_reaping = threading.Lock()
 
 
 class _NoPressure:
@@ -86,11 +92,18 @@ def drop(session: IdleSession) -> None:
     """The connection of ``session`` is being freed."""
     dropped.append(session)
     if not any(holder.session is not None for holder in list(_holders)):
+        # What can be done where the collector runs is little: this thread may hold any lock.
+        with suppress(RuntimeError):
+            _thread.start_new_thread(_reap_in_thread, ())
+
+
+def _reap_in_thread() -> None:
+    with _reaping:
         reap()
 
 
 def reap(closer: Callable[[IdleSession], None] = close) -> None:
-    """Close what was dropped; only where this thread is in no transaction."""
+    """Close what was dropped; only where this thread is in no transaction and holds no lock."""
     while dropped:
         try:
             session = dropped.popleft()
@@ -100,7 +113,7 @@ def reap(closer: Callable[[IdleSession], None] = close) -> None:
 
 
 def _at_exit() -> None:
-    reap()
+    _reap_in_thread()
     for holder in list(_holders):
         session, holder.session = holder.session, None
         if session is not None:
@@ -108,8 +121,9 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    global _process
+    global _process, _reaping
     parent, _process = _process, os.getpid()
+    _reaping = threading.Lock()
     for holder in list(_holders):
         if holder.session is not None:
             holder.session = Orphan(holder.session, parent)
