@@ -36,6 +36,8 @@ class EagerWire(LocalWire):
     idles = True
     _working = False
     _looked = 0.0
+    #: Messages that came, from the beginning.
+    _came = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -58,6 +60,7 @@ class EagerWire(LocalWire):
 
     def contents(self, channel: int, batch: Sequence[Content]) -> None:
         """See ``Outbox.contents``: deliveries go up at once when nothing waits before them."""
+        self._came += len(batch)
         if self._working and not self.inbox and batch[0][0].__class__ is _Deliver:
             self.connection.receive_deliveries(channel, batch)
         else:
@@ -111,8 +114,10 @@ class EagerWire(LocalWire):
         else:
             self._hover.wait(self._turn_loop)
 
-    def _turn_loop(self) -> None:
+    def _turn_loop(self) -> int:
+        before = self._came
         turn_loop(self.connection)
+        return self._came - before
 
     def breathe(self) -> None:
         """Deliveries came without the loop: now and then timers, callbacks and descriptors have a turn."""

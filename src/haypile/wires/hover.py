@@ -7,7 +7,8 @@ A consumer that sleeps whenever it has taken all there is gets woken by the very
 consumer share a processor, the kernel puts the woken one in the publisher's place: two changes of place for each
 message. ``sched_yield`` (sched_yield(2)) lets the publisher go on, and there are several messages when it is full, or
 has nothing to say. Where nobody else wants the processor, it costs a third of a microsecond. Where it is wanted by
-something that has nothing to do with us, it costs a time slice: then it is left out for a while.
+something that has nothing to do with us, it costs a time slice, which is too much for one message: then it is left
+out for a while.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ import os
 import time
 from collections.abc import Callable
 
-#: A yield that takes longer was a time slice of somebody who does not wait for us, seconds.
-SLICE = 0.001
-#: A sleep that takes longer was one, whatever had been done before, seconds.
-SLEEP = 0.0005
+#: Longer than this, seconds, is long for a yield; with fewer messages than this after it, it was in vain.
+SLICE, FEW = 0.001, 2
 #: After yields in vain it is left out so many times at most.
 MOST = 1023
 
@@ -39,8 +38,8 @@ class Hover:
         #: How many waits go without, after the next yield in vain.
         self._next = 1
 
-    def wait(self, sleep: Callable[[], None]) -> None:
-        """``sleep``, perhaps after a yield."""
+    def wait(self, sleep: Callable[[], int]) -> None:
+        """``sleep``, perhaps after a yield; it returns how many messages came."""
         if self._left_out:
             self._left_out -= 1
             sleep()
@@ -48,9 +47,8 @@ class Hover:
         clock = self._clock
         began = clock()
         self._yield()
-        yielded = clock()
-        sleep()
-        if yielded - began < SLICE and clock() - yielded < SLEEP:
+        long = clock() - began >= SLICE
+        if sleep() >= FEW or not long:
             self._next = max(self._next >> 1, 1)
         else:
             self._left_out = self._next
