@@ -24,6 +24,7 @@ from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import CONSUMERS, GENERATION
+from haypile.hay.layout import entry_of
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 #: Messages a lone consumer takes at once, and bytes: more would not stay in the processor's cache. With neighbours
 #: it takes one at a time: a batch in hand cannot be shared any more (RabbitMQ deals messages out round-robin).
 BATCH, BATCH_BYTES = 64, 1 << 20
+#: From the hay, where each time is a transaction; but no loop is to wait so long for its other work.
+BACKLOG = 256
 #: With neighbours, and no acknowledgements: one message, and of those behind it in the lane as many as each would get.
 FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
@@ -246,7 +249,7 @@ class Source:
                 self.idle = self.handle.may_sleep(lane)
                 break
 
-    def serve_hay(self, budget: int, no_ack: bool) -> list[Taken]:
+    def serve_hay(self, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """One transaction: what is in the lane joins the hay, and the heads come out of it."""
         session, handle = self.session, self.handle
         hay = session.vhost.hay
@@ -286,23 +289,24 @@ class Source:
         """
         neighbours = self.handle.words[self.handle.base + CONSUMERS]
         consumer = self.consumers[0]
+        if budget == BATCH and consumer.no_ack and not self.session.sliced:
+            return BACKLOG
         if budget > 1 or neighbours < 2 or len(self.consumers) != 1 or self.queue.args.max_priority:
             return budget or 1
         part = txn.count(self.handle.id)[0] // (2 * neighbours)
         return max(1, min(part, BATCH, consumer.credit()))
 
-    def heads(self, txn: WriteTxn, budget: int, no_ack: bool) -> tuple[list[Taken], Arrivals | None]:
-        """Take messages off the head of the hay, after those that have expired."""
+    def heads(self, txn: WriteTxn, budget: int, no_ack: bool) -> tuple[list[Any], Arrivals | None]:
+        """Take messages off the head of the hay, after those that have expired; those that are ``Fresh`` as such."""
         handle = self.handle
         arrivals = None
         if handle.expiring:
             arrivals = Arrivals(self.session, txn)
             arrivals.expire(handle)
         if no_ack:
-            got = [
-                _new_tuple(Taken, (record, bool(flags & REDELIVERED), -1, 0, order, deliveries))
-                for (_, order, flags, deliveries, _, _, _), record in txn.take(handle.id, budget, BATCH_BYTES)
-            ]
+            rows = txn.take_rows(handle.id, budget, BATCH_BYTES)
+            again = any(value[1] & REDELIVERED for _, value, _ in rows)
+            got: list[Any] = [taken_for_good(handle.id, *row) if again else row[2] for row in rows]
         else:
             got = self.hold(txn, budget)
         if arrivals is not None:
@@ -345,7 +349,8 @@ class Source:
         if arrivals is not None:
             session.wake_all(arrivals)
         session.settle_gate(handle, left)
-        return (got[0] if got else None), left + handle.outside()
+        one = got[0] if got else None
+        return (Taken(one, False, -1, 0, b"", 0) if isinstance(one, bytes) else one), left + handle.outside()
 
     def depth(self) -> int:
         """How much there is in the queue's lane."""
@@ -409,12 +414,7 @@ class Source:
             self.session.watch(self.watched, self, in_turn=True)
 
 
-def decode(session: Session, queue: str, record: bytes | message.Message) -> message.Message | None:
-    """The message in ``record``; None (and a warning, and the bytes put aside) for foreign bytes."""
-    if isinstance(record, message.Message):
-        return record
-    try:
-        return message.decode(record, session.vhost.hay.nonce)
-    except message.Foreign as error:
-        session.set_aside(queue, record, error)
-        return None
+def taken_for_good(queue: int, key: bytes, value: bytes, record: bytes) -> Taken:
+    """The message of a row that is not in the hay any more (``WriteTxn.take_rows``)."""
+    entry = entry_of(queue, key[5:], value)
+    return Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)

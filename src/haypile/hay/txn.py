@@ -158,11 +158,17 @@ class WriteTxn(Noting):
 
     def take(self, queue: int, limit: int, most: int = UNLIMITED) -> list[tuple[Entry, bytes]]:
         """Remove up to ``limit`` messages from the head of ``queue``: none behind the first ``most`` bytes."""
-        taken: list[tuple[Entry, bytes]] = []
+        return [
+            (entry_of(queue, key[5:], value), record) for key, value, record in self.take_rows(queue, limit, most)
+        ]
+
+    def take_rows(self, queue: int, limit: int, most: int = UNLIMITED) -> list[tuple[bytes, bytes, bytes]]:
+        """The same: keys, values (``entry_of``) and records."""
+        taken: list[tuple[bytes, bytes, bytes]] = []
         bodies = None
         for key, value in self._pop_heads(queue, limit, most):
-            kind, flags, deliveries, expires, size, body = _unpack_head(value)
-            if flags & JOURNALED:
+            kind = value[0]
+            if value[1] & JOURNALED:
                 self.note_gone(key[1:])
             if kind == INLINE:
                 record = value[HEAD_SIZE:]
@@ -170,11 +176,12 @@ class WriteTxn(Noting):
                 # Fetched and deleted by one descent.
                 if bodies is None:
                     bodies = self._txn.cursor(self._hay.db_body)
-                record = bodies.pop(_body_key(body)) or b""
+                record = bodies.pop(_body_key(_unpack_head(value)[5])) or b""
             else:
+                body = _unpack_head(value)[5]
                 record = self._get(_body_key(body), None, self._hay.db_body) or b""
                 self._drop_body(kind, body)
-            taken.append((_new_entry(Entry, (queue, key[5:], flags, deliveries, expires, size, body)), record))
+            taken.append((key, value, record))
         if bodies is not None:
             bodies.close()
         return taken

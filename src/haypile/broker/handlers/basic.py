@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from pika import spec
 
-from haypile.broker import consuming, firehose, settle, shrinking, source, texts
+from haypile.broker import consuming, firehose, settle, shrinking, texts
 from haypile.broker.channel import Channel, Mode, Unacked
 from haypile.broker.declare import queue as queues
 from haypile.broker.declare.context import Context
 from haypile.broker.errors import NotAllowed, NotImplementedByBroker
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.registry import handles
+from haypile.broker.message import Foreign, Message, decode
 from haypile.broker.pressure import Unfinished
 from haypile.broker.properties import add_delivery_count
 from haypile.broker.source import Source
@@ -99,7 +100,7 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
         taken, left = Source(session, handle).get(method.no_ack)
         if taken is None:
             return spec.Basic.GetEmpty()
-        message = source.decode(session, queue.name, taken.record)
+        message = _decode(session, queue.name, taken.record)
         if message is not None:
             break
         session.holdings.forget(taken)
@@ -200,3 +201,14 @@ def carry_out(session: Session, kind: str, messages: list[Unacked], requeue: boo
 
 
 __all__ = ["Taken", "carry_out", "finish"]
+
+
+def _decode(session: Session, queue: str, record: bytes | Message) -> Message | None:
+    """The message in ``record``; None (and a warning, and the bytes put aside) for foreign bytes."""
+    if isinstance(record, Message):
+        return record
+    try:
+        return decode(record, session.vhost.hay.nonce)
+    except Foreign as error:
+        session.set_aside(queue, record, error)
+        return None
