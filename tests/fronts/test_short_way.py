@@ -1,4 +1,4 @@
-"""The short way of messages without properties: taken, and left as soon as anything it rests on changes.
+"""The short way of messages: taken, and left as soon as anything it rests on changes.
 
 The same on a RabbitMQ, where there is no short way.
 """
@@ -14,7 +14,9 @@ import pytest
 from pika import exceptions
 
 import haypile
+from haypile import BasicProperties
 from haypile.wires import seam
+from haypile.wires.local import LocalWire
 from tests.fronts.conftest import Connect
 from tests.support.vhosts import Vhost
 
@@ -45,7 +47,8 @@ class Pair:
         self.consumer.queue_declare("q")
         self.publisher = connect().channel()
         self.taken: list[bytes] = []
-        self.consumer.basic_consume("q", lambda c, m, p, body: self.taken.append(body), auto_ack=True)
+        self.properties: list[Any] = []
+        self.consumer.basic_consume("q", self.take, auto_ack=True)
         self.sent = 0
         self.publish(5)
         self.settle()
@@ -58,10 +61,15 @@ class Pair:
         """What the publisher knows."""
         return getattr(self.publisher, "ways", {})
 
-    def publish(self, count: int = 1) -> None:
+    def take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """A message came."""
+        self.properties.append(properties)
+        self.taken.append(body)
+
+    def publish(self, count: int = 1, properties: Any = None) -> None:
         """More messages."""
         for _ in range(count):
-            self.publisher.basic_publish("", "q", b"%d" % self.sent)
+            self.publisher.basic_publish("", "q", b"%d" % self.sent, properties)
             self.sent += 1
 
     def settle(self) -> None:
@@ -77,6 +85,66 @@ class Pair:
 def pair(connect: Connect, vhost: Vhost) -> Pair:
     """See ``Pair``."""
     return Pair(connect, vhost.transport != "amqp")
+
+
+#: Properties, and whether messages with them may go the short way.
+PROPERTIES = [
+    (BasicProperties(), True),
+    (BasicProperties(delivery_mode=1, content_type="text/plain"), True),
+    (BasicProperties(delivery_mode=2, content_encoding="ütf"), True),
+    (BasicProperties(priority=7, timestamp=1 << 40, app_id="a", cluster_id="c"), True),
+    (BasicProperties(message_id="m", correlation_id="c" * 255, reply_to="r", type="t"), True),
+    (BasicProperties(user_id="guest"), False),
+    (BasicProperties(expiration="60000"), False),
+    (BasicProperties(headers={"a": [1, None]}), False),
+]
+
+
+@pytest.mark.parametrize(("properties", "short"), PROPERTIES)
+def test_properties_come_as_they_were_sent(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, properties: BasicProperties, short: bool
+) -> None:
+    """By the short way, where they ask the broker for nothing, as by the long one; which is found again in between."""
+    long: list[Any] = []
+    publish = LocalWire.publish
+
+    def counted(self: LocalWire, *arguments: Any) -> None:
+        long.append(arguments)
+        publish(self, *arguments)
+
+    monkeypatch.setattr(LocalWire, "publish", counted)
+    for _ in range(3):
+        pair.publish(2, properties)
+        pair.publish()
+    pair.settle()
+    assert pair.properties[-9:] == [properties, properties, BasicProperties()] * 3
+    if pair.ways:
+        assert len(long) == (0 if short else 6)
+
+
+def test_properties_that_change_between_two_messages(pair: Pair) -> None:
+    """The same object, and what was delivered is another one."""
+    properties = BasicProperties(message_id="0")
+    for number in range(5):
+        properties.message_id = str(number)
+        pair.publish(1, properties)
+    pair.settle()
+    assert [one.message_id for one in pair.properties[-5:]] == ["0", "1", "2", "3", "4"]
+    pair.properties[-1].content_type = "mine"
+    pair.publish(1, properties)
+    pair.settle()
+    assert pair.properties[-1].content_type is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [BasicProperties(user_id="somebody"), BasicProperties(delivery_mode=3), BasicProperties(expiration="soon")]
+)
+def test_properties_that_are_refused(pair: Pair, wrong: BasicProperties) -> None:
+    """As without a short way."""
+    with pytest.raises(exceptions.ChannelClosedByBroker) as closed:
+        pair.publish(1, wrong)
+        pair.publisher.queue_declare("q", passive=True)
+    assert closed.value.reply_code == 406
 
 
 def test_order_through_every_change_of_way(pair: Pair) -> None:

@@ -1,7 +1,7 @@
-"""The short way of a message without properties to a single queue, and of an ack.
+"""The short way of a message to a single queue, and of an ack.
 
 Owns: what may be left out when the same exchange and routing key are published to again and again.
-Must not know: pika, replies: where there may be one, the long way (``handlers.publish``) is taken.
+Must not know: pika's calls, replies: where there may be one, the long way (``handlers.publish``) is taken.
 
 A way is found after a publish took the long one, and holds while nothing it rests on has changed: it looks at
 the same words and flags as the long way does, at each message, and says False before it has done anything.
@@ -10,12 +10,16 @@ the same words and flags as the long way does, at each message, and says False b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from pika.spec import BasicProperties
+
+from haypile.broker import message
 from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
-from haypile.broker.message import HEADER
+from haypile.broker.handlers import reply_to
+from haypile.broker.message import HEADER, PERSISTENT
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ACK_BATCH
 from haypile.hay.counters import ACKED, MOST, PUBLISHED
@@ -26,14 +30,53 @@ from haypile.lanes.errors import LaneError
 if TYPE_CHECKING:
     from haypile.broker.session import Session
 
-#: Sends a body; False: nothing was done, and this way is at its end.
-Way = Callable[[bytes], bool]
+#: Sends a body with properties; None: nothing was done, it is to go the long way; False: and so are all others from
+#: now on.
+Way = Callable[[bytes, BasicProperties | None], bool | None]
 #: Acknowledges the message with this delivery tag; False: nothing was done, and the long way is to be taken.
 Acker = Callable[[int], bool]
 
 _PLAIN, _TX = Mode.PLAIN, Mode.TX
-#: Bytes of a record for whose copies in passing no loop need be quick.
-LARGE = 65_536
+#: Bytes of a record for whose copies in passing no loop need be quick; of properties that are remembered.
+LARGE, LONG = 65_536, 1024
+
+#: Of properties that ask the broker for nothing, by their values: as bytes, priority, record flags. None: of others.
+_Plain = tuple[bytes, int, int]
+_known: dict[tuple[Any, ...], _Plain | None] = {}
+_NONE: _Plain = (b"", 0, 0)
+
+
+def plain(properties: BasicProperties) -> _Plain | None:
+    """What is to be known of ``properties`` that the broker only passes on; None: they ask for more, or are wrong."""
+    values = properties.__dict__
+    if values.get("headers") is not None:
+        return None
+    key = tuple(values.values())
+    try:
+        return _known[key]
+    except KeyError:
+        if len(_known) >= message.CACHE_LIMIT:
+            _known.clear()
+        found = _known[key] = _looked_at(properties)
+        return found
+    except TypeError:
+        return None
+
+
+def _looked_at(properties: BasicProperties) -> _Plain | None:
+    if (
+        properties.expiration is not None
+        or properties.user_id is not None
+        or properties.reply_to == reply_to.NAME
+        or properties.delivery_mode not in (None, 1, 2)
+    ):
+        return None
+    try:
+        encoded = message.encode_properties(properties)
+    except Exception:
+        return None  # the long way meets it, too
+    flags = PERSISTENT if properties.delivery_mode == 2 else 0
+    return (encoded, properties.priority or 0, flags) if len(encoded) <= LONG else None
 
 
 def find(session: Session, number: int, exchange: str, routing_key: str) -> Way | None:
@@ -64,8 +107,13 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
     version, clock, patience = publisher.topology.version, publisher.clock, publisher.patience
     batch, keep, handles = session.batch.items, session.batch.keep, (handle,)
     pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
+    journaled = publisher.journals if handle.durable else 0
 
-    def way(body: bytes) -> bool:
+    def way(body: bytes, properties: BasicProperties | None) -> bool | None:
+        asked = _NONE if properties is None else plain(properties)
+        if asked is None or asked[2] & journaled:
+            return None
+        encoded, priority, flags = asked
         words = handle.words  # not kept: nobody must hold the page of a session that is over
         if (
             words[VERSION] != version
@@ -80,7 +128,8 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         if now <= publisher.last:
             now = publisher.last + 1
         publisher.last = now
-        record = b"".join((pack(nonce, now, sender, len(body), 0, length, 0, 0), prefix, body))
+        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
+        record = b"".join((header, prefix, encoded, body))
         if not batch and offer(record, patience):
             handle.published = published = handle.published + 1
             handle.counts[PUBLISHED] = published
@@ -91,7 +140,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
             return False
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
-        keep(None, 0, handles, record, now, 0, None)
+        keep(None, 0, handles, record, now, priority, None)
         return True
 
     return way
@@ -107,7 +156,9 @@ def _outside(session: Session, channel: Channel, handle: ForeignHandle) -> Way |
     number = 0 if lane.kind == foreign.POSIX else 1
     send, send_wait = lane.send, lane.send_wait
 
-    def way(body: bytes) -> bool:
+    def way(body: bytes, properties: BasicProperties | None) -> bool | None:
+        if properties is not None:
+            return None
         words = handle.words  # not kept: nobody must hold the page of a session that is over
         if (
             words[gate]

@@ -362,7 +362,7 @@ class Session(IdleSession):
             if session != self.id:
                 ring(self.vhost.hay, session)
 
-    def way(self, channel: int, *name: str) -> Callable[[Any], bool] | None:
+    def way(self, channel: int, *name: str) -> Callable[..., bool | None] | None:
         """The short way of messages without properties to this exchange and key, if there is one now; else of acks."""
         return express.find(self, channel, *name) if name else express.acks(self, channel)
 

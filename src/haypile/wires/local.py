@@ -152,13 +152,13 @@ class LocalWire:
             frame.Header(number, len(body), properties).marshal()
             raise
 
-    def way(self, number: int, *name: str) -> Callable[[Any], bool] | None:
-        """The short way of messages without properties to this exchange and key, or of acks; while this session lasts.
+    def way(self, number: int, *name: str) -> Callable[..., bool | None] | None:
+        """The short way of messages to this exchange and key, or of acks; while this session lasts.
 
         See ``broker.express``.
         """
         session = self.session
-        find: Callable[..., Callable[[Any], bool] | None] | None = getattr(session, "way", None)
+        find: Callable[..., Callable[..., bool | None] | None] | None = getattr(session, "way", None)
         try:
             way = find and find(number, *name)
         except FAILURES:
@@ -166,16 +166,25 @@ class LocalWire:
         if way is None:
             return None
 
-        def guarded(what: Any) -> bool:
+        def guarded(what: Any, properties: Any) -> bool | None:
             if self.session is not session:
                 return False
             try:
-                return way(what)
+                return way(what, properties)
             except FAILURES as error:
                 self.fail(error)
                 return True
 
-        return guarded
+        def guarded_ack(tag: int) -> bool | None:
+            if self.session is not session:
+                return False
+            try:
+                return way(tag)
+            except FAILURES as error:
+                self.fail(error)
+                return True
+
+        return guarded if name else guarded_ack
 
     def end(self, error: Exception | None) -> None:
         """The connection cannot be had, or ends; None: pika knows why."""

@@ -31,6 +31,7 @@ _Method = frame.Method
 _Header = frame.Header
 _Body = frame.Body
 _Publish = spec.Basic.Publish
+_Properties = spec.BasicProperties
 _Ack = spec.Basic.Ack
 _Nack = spec.Basic.Nack
 _Get = spec.Basic.Get
@@ -183,11 +184,11 @@ class ShortWays:
 
     wire: Any
     #: By exchange and routing key.
-    ways: dict[tuple[str, str], Callable[[bytes], bool]]
+    ways: dict[tuple[str, str], Callable[[bytes, Any], bool | None]]
     #: Messages that took the long way.
     publishes = 0
     #: The one of acks.
-    acker: Callable[[int], bool] | None = None
+    acker: Callable[[int], bool | None] | None = None
 
     def learn_way(self, number: int, exchange: str, routing_key: str) -> None:
         """A message went the long way on channel ``number``: now and then the short one is looked for."""
@@ -199,7 +200,7 @@ class ShortWays:
                     self.ways.clear()
                 self.ways[exchange, routing_key] = way
 
-    def learn_acks(self, number: int) -> Callable[[int], bool]:
+    def learn_acks(self, number: int) -> Callable[[int], bool | None]:
         """The short way of acks on channel ``number``; one that leads nowhere where there is none."""
         found = self.acker = self.wire.way(number) or _no_way
         return found
@@ -222,13 +223,15 @@ class WiredChannel(ShortWays, pika.channel.Channel):  # type: ignore[misc]
         if body.__class__ is not bytes or self._state != _CHANNEL_OPEN or self.connection.connection_state != _OPEN:
             super().basic_publish(exchange, routing_key, body, properties, mandatory)
             return
-        plain = properties is None and not mandatory and exchange.__class__ is str and routing_key.__class__ is str
-        if plain:
+        plain = not mandatory and exchange.__class__ is str and routing_key.__class__ is str
+        if plain and (properties is None or properties.__class__ is _Properties):
             way = self.ways.get((exchange, routing_key))
             if way is not None:
-                if way(body):
+                sent = way(body, properties)
+                if sent:
                     return
-                del self.ways[exchange, routing_key]
+                if sent is False:
+                    del self.ways[exchange, routing_key]
         self.wire.publish(
             self.channel_number,
             _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
@@ -613,15 +616,18 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
         if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN or body.__class__ is not bytes:
             super().basic_publish(exchange, routing_key, body, properties, mandatory)
             return
-        plain = properties is None and not mandatory and exchange.__class__ is str and routing_key.__class__ is str
-        if plain:
+        plain = not (mandatory or self._delivery_confirmation)
+        plain = plain and exchange.__class__ is str and routing_key.__class__ is str
+        if plain and (properties is None or properties.__class__ is _Properties):
             way = self.ways.get((exchange, routing_key))
             if way is not None:
-                if not self._delivery_confirmation and way(body):
+                sent = way(body, properties)
+                if sent:
                     if wire.inbox or wire.ending:
                         self._flush_output()
                     return
-                del self.ways[exchange, routing_key]
+                if sent is False:
+                    del self.ways[exchange, routing_key]
         wire.publish(
             impl.channel_number,
             _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
