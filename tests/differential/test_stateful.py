@@ -50,7 +50,7 @@ def quiet_pika() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def short_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages without properties take the short way whenever there is one (``broker.express``)."""
+    """Messages take the short way whenever there is one (``broker.express``)."""
     monkeypatch.setattr(seam, "WAY_EVERY", 1)
 
 

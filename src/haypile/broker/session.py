@@ -363,7 +363,7 @@ class Session(IdleSession):
                 ring(self.vhost.hay, session)
 
     def way(self, channel: int, *name: str) -> Callable[..., bool | None] | None:
-        """The short way of messages without properties to this exchange and key, if there is one now; else of acks."""
+        """The short way of messages to this exchange and key, if there is one now; else of acks."""
         return express.find(self, channel, *name) if name else express.acks(self, channel)
 
     def rescue(self, handle: QueueHandle) -> None:
