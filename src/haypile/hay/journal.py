@@ -96,10 +96,8 @@ class Journal:
         self._reserve_spent = False
         #: When space may be given back again, monotonic seconds.
         self._respite = 0.0
-        #: Somebody in this process will flush.
-        self.wanted = False
-        #: Seconds that writing takes, about.
-        self.takes = 0.0
+        self.wanted = False  # somebody in this process will flush
+        self.takes = 0.0  # seconds that writing takes, about
         JOURNALS.add(self)
 
     # -- flushing -----------------------------------------------------------------------------
@@ -182,19 +180,21 @@ class Journal:
             if size > LARGE:
                 break
         words = hay.gates.words
-        if words[LOG_CHECK] != _check(words):
+        # Read once: what is checked is what is used.
+        position = bytes(words[LOG_EPOCH : LOG_COUNT + 1])
+        epoch, at, count = memoryview(position).cast("Q")
+        if words[LOG_CHECK] != crc32(position):
             # Whoever wrote there was killed, or was none of us: what is in the log is looked for.
-            words[LOG_EPOCH] = 0
-        if words[LOG_EPOCH] and size <= LARGE and not self._fresh and words[LOG_AT] + size <= FULL:
+            words[LOG_EPOCH] = epoch = 0
+        if epoch and size <= LARGE and not self._fresh and at + size <= FULL:
             try:
-                end = log.append(words[LOG_EPOCH], words[LOG_AT], words[LOG_COUNT], encode(some))
+                end = log.append(epoch, at, count, encode(some))
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
-                log.cut(words[LOG_AT])
+                log.cut(at)
             else:
-                words[LOG_AT] = end
-                words[LOG_COUNT] += 1
+                words[LOG_AT], words[LOG_COUNT] = end, count + 1
                 words[LOG_CHECK] = _check(words)
                 return
         self._checkpoint(words, base, log, some, in_parts(operations), hay.nonce)
