@@ -277,11 +277,6 @@ class Session(IdleSession):
         """Send the replies that need not wait for a flush any more."""
         self.journaling.settle()
 
-    @property
-    def competes(self) -> bool:
-        """Whether other sessions consume from the queues that this one consumes from, or it consumes from none."""
-        return any(source.handle.others_consume() for source in self.sources.values()) or not self.sources
-
     def pump(self) -> None:
         """Deliver what consumers may have now: RabbitMQ pushes before it answers."""
         for source in list(self.sources.values()):

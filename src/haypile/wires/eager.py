@@ -108,11 +108,7 @@ class EagerWire(LocalWire):
 
     def sleep(self) -> None:
         """One turn of the loop, which waits for something."""
-        # Among several consumers of a queue somebody else is there for the next message.
-        if getattr(self.session, "competes", True):
-            turn_loop(self.connection)
-        else:
-            self._hover.wait(self._turn_loop)
+        self._hover.wait(self._turn_loop)
 
     def _turn_loop(self) -> int:
         before = self._came
