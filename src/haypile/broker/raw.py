@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from haypile.lanes.landing import Landed
 
 _Deliver = Basic.Deliver
-_new_properties = BasicProperties.__new__
+_new_delivery, _new_properties = _Deliver.__new__, BasicProperties.__new__
 _NOTHING: dict[str, Any] = {}
 
 KERNEL_QUEUE, MAXMSG, MSGSIZE = ARGUMENTS = ("x-kernel-queue", "x-kernel-maxmsg", "x-kernel-msgsize")
@@ -122,7 +122,11 @@ def deliveries(queue: str, kind: int, found: Iterable[tuple[bytes, int]], consum
         properties.__dict__ = template.copy()
         if properties.headers is not None:
             properties.headers = dict(properties.headers)
-        made.append((_Deliver(consumer, last, False, "", queue), properties, body))
+        # A third less than calling the class.
+        delivery = _new_delivery(_Deliver)
+        delivery.consumer_tag, delivery.delivery_tag, delivery.redelivered = consumer, last, False
+        delivery.exchange, delivery.routing_key = "", queue
+        made.append((delivery, properties, body))
     return made
 
 
