@@ -166,25 +166,16 @@ class LocalWire:
         if way is None:
             return None
 
-        def guarded(what: Any, properties: Any) -> bool | None:
+        def guarded(*what: Any) -> bool | None:
             if self.session is not session:
                 return False
             try:
-                return way(what, properties)
+                return way(*what)
             except FAILURES as error:
                 self.fail(error)
                 return True
 
-        def guarded_ack(tag: int) -> bool | None:
-            if self.session is not session:
-                return False
-            try:
-                return way(tag)
-            except FAILURES as error:
-                self.fail(error)
-                return True
-
-        return guarded if name else guarded_ack
+        return guarded
 
     def end(self, error: Exception | None) -> None:
         """The connection cannot be had, or ends; None: pika knows why."""
