@@ -1,56 +1,66 @@
-"""When a wait begins with a yield, in injected time."""
+"""What comes before a sleep, in injected time."""
 
 from __future__ import annotations
 
-from haypile.wires.hover import FEW, MOST, SLICE, Hover
+from haypile.wires.hover import FEW, LINGER, MOST, PATIENT, SCEPTICAL, SHORT, SLICE, Hover
+
+TICK = 1e-6
 
 
 class Machine:
-    """A clock, what a yield takes, what comes after it, and how often there was one."""
+    """A clock, what a yield takes, when the next message comes, and how often there was what."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.yielding = 0.0
-        self.messages = self.yields = self.sleeps = 0
+        #: Seconds from the beginning of a wait to a message; from a sleep it takes ``waking`` more to hear of it.
+        self.gap, self.waking = 60.0, 0.0
+        self.messages = self.yields = self.sleeps = self.looks = 0
+        self.due = 0.0
         self.hover = Hover(lambda: self.now, self.let_others_run)
 
     def let_others_run(self) -> None:
         self.yields += 1
-        self.now += self.yielding
+        self.now += self.yielding + TICK
 
-    def sleep(self) -> int:
-        self.sleeps += 1
-        self.now += 60.0
-        return self.messages
+    def turn(self, block: bool) -> bool:
+        if block:
+            self.sleeps += 1
+            self.now = max(self.due, self.now) + self.waking
+            return True
+        self.looks += 1
+        self.now += TICK
+        return self.now >= self.due
 
-    def wait(self, times: int) -> int:
-        """How many of so many waits began with a yield."""
-        before = self.yields, self.sleeps
+    def wait(self, times: int) -> tuple[int, int, int]:
+        """How many yields, looks and sleeps so many waits took."""
+        before = self.yields, self.looks, self.sleeps
         for _ in range(times):
-            self.hover.wait(self.sleep)
-        assert self.sleeps == before[1] + times
-        return self.yields - before[0]
+            self.due = self.now + self.gap
+            self.hover.wait(self.turn)
+            self.hover.came(self.messages)
+        return self.yields - before[0], self.looks - before[1], self.sleeps - before[2]
 
 
 def test_where_nobody_else_wants_the_processor() -> None:
     """However long it sleeps then, and for nothing."""
     machine = Machine()
     machine.yielding = SLICE / 10
-    assert machine.wait(1000) == 1000
+    assert machine.wait(1000) == (1000, 0, 1000)
 
 
 def test_while_something_comes_of_it() -> None:
     """Others took their time, and there are several messages for it."""
     machine = Machine()
     machine.yielding, machine.messages = SLICE * 3, FEW
-    assert machine.wait(1000) == 1000
+    assert machine.wait(1000) == (1000, 0, 1000)
 
 
 def test_seldom_where_others_take_their_time_slice() -> None:
     machine = Machine()
     machine.yielding, machine.messages = SLICE * 3, FEW - 1
-    assert machine.wait(100) < 10
-    assert machine.wait(100 * (MOST + 1)) <= 110
+    assert machine.wait(100)[0] < 10
+    assert machine.wait(100 * (MOST + 1))[0] <= 110
 
 
 def test_often_again_when_it_pays_again() -> None:
@@ -59,6 +69,66 @@ def test_often_again_when_it_pays_again() -> None:
     machine.wait(100 * MOST)
     machine.yielding = 0.0
     machine.wait(MOST + 1)
-    assert machine.wait(1000) == 1000
+    assert machine.wait(1000)[0] == 1000
     machine.yielding = SLICE * 3
-    assert machine.wait(100) < 10
+    assert machine.wait(100)[0] < 10
+
+
+def test_a_look_instead_of_a_sleep_where_messages_follow_closely() -> None:
+    machine = Machine()
+    machine.gap, machine.waking = LINGER / 4, SHORT / 2
+    assert machine.wait(PATIENT) == (PATIENT, 0, PATIENT)
+    began = machine.now
+    yields, looks, sleeps = machine.wait(1000)
+    assert not sleeps
+    assert looks + yields <= 1000 * LINGER / 4 / TICK + 2000
+    assert machine.now - began < 1000 * LINGER / 3
+
+
+def test_no_look_where_messages_are_far_apart() -> None:
+    machine = Machine()
+    machine.gap = SHORT * 1.1
+    assert machine.wait(10_000) == (10_000, 0, 10_000)
+
+
+def test_seldom_a_look_where_each_is_in_vain() -> None:
+    """Messages too close for a long sleep, too far apart for a look."""
+    machine = Machine()
+    machine.gap = (LINGER + SHORT) / 2
+    machine.wait(SCEPTICAL * 4)
+    yields, looks, sleeps = machine.wait(SCEPTICAL * 10)
+    assert sleeps == SCEPTICAL * 10
+    assert looks <= 10 * LINGER / TICK
+    assert yields <= sleeps + looks
+
+
+def test_a_look_lasts_no_longer_than_it_may() -> None:
+    machine = Machine()
+    machine.gap = LINGER / 4
+    machine.wait(PATIENT)
+    machine.gap = 60.0
+    yields, looks, sleeps = machine.wait(1)
+    assert (sleeps, yields >= 1) == (1, True)
+    assert looks <= LINGER / TICK
+    assert machine.wait(1000) == (1000, 0, 1000)
+
+
+def test_a_pause_now_and_then_does_not_end_it() -> None:
+    """Eight requests in a row, and time to think: after the first looks in vain most of them are looked for."""
+    machine = Machine()
+    looked = 0
+    for _ in range(100):
+        machine.gap = LINGER / 4
+        looked += 32 - machine.wait(32)[2]
+        machine.gap = 1.0
+        machine.wait(1)
+    assert looked > 100 * 20
+
+
+def test_no_look_after_a_yield_that_took_long() -> None:
+    """The processor is wanted by others: it is given back after one look."""
+    machine = Machine()
+    machine.gap = LINGER / 4
+    machine.wait(PATIENT)
+    machine.gap, machine.yielding, machine.messages = 1.0, SLICE * 3, FEW
+    assert machine.wait(1)[1] == 1

@@ -19,6 +19,7 @@ from pika.spec import Basic, BasicProperties
 
 from haypile.broker import ending, express, handlers, impatience, lifecycle, recovery, ruling, scarcity, timeouts
 from haypile.broker.batch import Batch
+from haypile.broker.belled import BelledHandle, doze
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -95,6 +96,8 @@ class Session(IdleSession):
         #: Not over yet: the loop is to call us. And: the client has said goodbye.
         self.listening, self.parting = True, False
         self.turns = hasattr(self.outbox, "watch_in_turn")  # of several sleepers one can be woken
+        #: Belled queues that were found empty, and have not said yet that we sleep; None: they say it at once.
+        self.dozing: set[BelledHandle] | None = set() if hasattr(self.outbox, "dozes") else None
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -271,6 +274,8 @@ class Session(IdleSession):
             self.holdings.flush_acks()
         if self.journaling.waiting:
             self.journaling.settle()
+
+    doze = interruptible(impatience.as_far_as(doze))
 
     @impatience.as_far_as
     def settle(self) -> None:

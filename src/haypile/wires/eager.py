@@ -34,6 +34,8 @@ class EagerWire(LocalWire):
     #: Replies are there when ``send`` returns.
     prompt = True
     idles = True
+    #: Before it sleeps it calls ``Session.doze``.
+    dozes = True
     _working = False
     _looked = 0.0
     #: Messages that came, from the beginning.
@@ -100,7 +102,7 @@ class EagerWire(LocalWire):
                 if self._soon:
                     self.look()
                 else:
-                    turn_loop(self.connection)
+                    self.rest()
         if len(inbox) != 1 or inbox[0][1].__class__ is not _Ack or inbox[0][0] != number:
             return False
         inbox.clear()
@@ -108,12 +110,24 @@ class EagerWire(LocalWire):
 
     def sleep(self) -> None:
         """One turn of the loop, which waits for something."""
-        self._hover.wait(self._turn_loop)
+        before, hover = self._came, self._hover
+        hover.wait(self._turn)
+        hover.came(self._came - before)
 
-    def _turn_loop(self) -> int:
-        before = self._came
-        turn_loop(self.connection)
-        return self._came - before
+    def rest(self) -> None:
+        """See ``sleep``, for what takes its time."""
+        self._turn(True)
+
+    def _turn(self, block: bool) -> bool:
+        session: Any = self.session
+        if getattr(session, "dozing", None):
+            before = self._came
+            self._work(session.doze, block)
+            if self._came != before:
+                return True
+            # What was found may be no message: then there is a queue again that has not said that we sleep.
+            block = block and not session.dozing
+        return turn_loop(self.connection, block)
 
     def breathe(self) -> None:
         """Deliveries came without the loop: now and then timers, callbacks and descriptors have a turn."""
@@ -123,6 +137,9 @@ class EagerWire(LocalWire):
     def look(self) -> None:
         """One turn of the loop without sleeping."""
         self._looked = time.monotonic()
+        session: Any = self.session
+        if getattr(session, "dozing", None):
+            self._work(session.doze, False)
         loop = self.connection.ioloop
         timer = loop.call_later(0, nothing)
         loop.poll()
@@ -181,6 +198,6 @@ class FlushingWire(EagerWire):
                 return
             session.flushed()
             if session.connecting:
-                turn_loop(self.connection)
+                self.rest()
             else:
                 self.look()

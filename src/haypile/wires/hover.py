@@ -1,7 +1,7 @@
-"""Letting others run before a sleep.
+"""What comes before a sleep: letting others run, and a short look around where messages follow one another closely.
 
-Owns: when that pays.
-Must not know: what is slept for.
+Owns: when that pays, and for how long.
+Must not know: what is slept for, and how.
 
 A consumer that sleeps whenever it has taken all there is gets woken by the very next message. Where publisher and
 consumer share a processor, the kernel puts the woken one in the publisher's place: two changes of place for each
@@ -9,6 +9,12 @@ message. ``sched_yield`` (sched_yield(2)) lets the publisher go on, and there ar
 has nothing to say. Where nobody else wants the processor, it costs a third of a microsecond. Where it is wanted by
 something that has nothing to do with us, it costs a time slice, which is too much for one message: then it is left
 out for a while.
+
+Where publisher and consumer run on different processors, a wake-up takes longer than the message: 25 us and more in a
+virtual machine, twice for a request and its reply. Whoever was woken soon after it had fallen asleep, several times
+in a row, looks for ``LINGER`` seconds at most before it sleeps again, and lets others run between two looks. After a
+look in vain it takes twice as many short sleeps until the next one. Whoever waits longer never looks: idle costs
+nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +27,18 @@ from collections.abc import Callable
 SLICE, FEW = 0.001, 2
 #: After yields in vain it is left out so many times at most.
 MOST = 1023
+#: The longest look before a sleep, seconds.
+LINGER = 0.0001
+#: A sleep no longer than this, seconds, was short: a request, its reply, and both wake-ups.
+SHORT = 0.0003
+#: So many short sleeps in a row are followed by a look; and so many, when looks have been in vain.
+PATIENT, SCEPTICAL = 4, 4096
 
 
 class Hover:
-    """Whether one process's waits begin with a yield."""
+    """How one process waits."""
 
-    __slots__ = ("_clock", "_left_out", "_next", "_yield")
+    __slots__ = ("_clock", "_enough", "_left_out", "_long", "_next", "_short", "_yield", "_yielded")
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, let_others_run: Callable[[], None] = os.sched_yield
@@ -35,20 +47,43 @@ class Hover:
         self._clock = clock
         self._yield = let_others_run
         self._left_out = 0
-        #: How many waits go without, after the next yield in vain.
+        #: How many waits go without a yield, after the next one in vain.
         self._next = 1
+        #: The last wait began with a yield, and that took long.
+        self._yielded = self._long = False
+        #: Short sleeps in a row, and how many it takes for a look.
+        self._short, self._enough = 0, PATIENT
 
-    def wait(self, sleep: Callable[[], int]) -> None:
-        """``sleep``, perhaps after a yield; it returns how many messages came."""
-        if self._left_out:
-            self._left_out -= 1
-            sleep()
-            return
+    def wait(self, turn: Callable[[bool], bool]) -> None:
+        """Until ``turn`` says that there was something to do; ``turn(True)`` sleeps until then."""
         clock = self._clock
         began = clock()
-        self._yield()
-        long = clock() - began >= SLICE
-        if sleep() >= FEW or not long:
+        self._yielded = not self._left_out
+        if self._left_out:
+            self._left_out -= 1
+        else:
+            self._yield()
+            self._long = clock() - began >= SLICE
+        if self._short >= self._enough:
+            if self._look(turn, began + LINGER):
+                self._enough = max(self._enough >> 1, PATIENT)
+                return
+            self._short, self._enough = 0, min(2 * self._enough, SCEPTICAL)
+        self._short = self._short + 1 if turn(True) and clock() - began < SHORT else 0
+
+    def _look(self, turn: Callable[[bool], bool], until: float) -> bool:
+        clock, let_others_run = self._clock, self._yield
+        while not turn(False):
+            if clock() >= until:
+                return False
+            let_others_run()
+        return True
+
+    def came(self, messages: int) -> None:
+        """So many messages were there when the wait was over."""
+        if not self._yielded:
+            return
+        if messages >= FEW or not self._long:
             self._next = max(self._next >> 1, 1)
         else:
             self._left_out = self._next

@@ -389,15 +389,15 @@ def twisted_reactor(connection: Any) -> Any:
     return connection._reactor
 
 
-def turn_loop(connection: Any) -> None:
-    """One turn of pika's select loop: wait for a descriptor, a timer or a callback.
+def turn_loop(connection: Any, block: bool = True) -> bool:
+    """One turn of pika's select loop: wait for a descriptor, a timer or a callback. Whether a descriptor was ready.
 
-    Mostly one descriptor is ready, and nothing but its handler is to be called.
+    Unless ``block``, epoll is looked at and nothing else. Mostly one is ready, and only its handler is to be called.
     """
     loop = connection.ioloop
     poller = loop._poller
     if isinstance(poller, select_connection.PollPoller) and poller._poll is not None:
-        events = poller._poll.poll(poller._get_max_wait())
+        events = poller._poll.poll(poller._get_max_wait() if block else 0)
         if len(events) == 1:
             fd, happened = events[0]
             handler = poller._fd_handlers.get(fd)
@@ -405,9 +405,15 @@ def turn_loop(connection: Any) -> None:
                 handler(fd, happened)
         elif events:
             poller._dispatch_fd_events(dict(events))
-    else:
+        elif not block:
+            return False
+    elif block:
+        events = ()
         loop.poll()
+    else:
+        return False
     loop.process_timeouts()
+    return bool(events)
 
 
 class Poller(select_connection.EPollPoller):  # type: ignore[misc]
@@ -566,10 +572,10 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
             wire.turn()
         while wire.congested and not closed.ready:
             # A publish waits for room: so does the program, while what is delivered goes on.
-            turn_loop(impl)
+            wire.rest()
             wire.turn()
         while wire.ending and not closed.ready:
-            turn_loop(impl)
+            wire.rest()
         wire.stale = len(inbox)
         if closed.ready:
             self._on_closed()
