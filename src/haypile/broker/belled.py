@@ -18,7 +18,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haypile.broker.queue import QueueHandle
-from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
 if TYPE_CHECKING:
@@ -61,11 +60,12 @@ class BelledHandle(QueueHandle):
 
     def may_sleep(self, lane: Lane) -> bool:
         """See ``QueueHandle.may_sleep``. Where the loop says before it sleeps (``doze``), nothing need be said yet."""
-        dozing = self.session.dozing
-        if dozing is None:
+        session = self.session
+        if session.dozes is None:
             self.fall_asleep()
             return not lane.depth() and not self.closed
-        dozing.add(self)
+        session.dozing.add(self)
+        session.dozes()
         return not self.closed
 
     def fall_asleep(self) -> None:
@@ -73,33 +73,21 @@ class BelledHandle(QueueHandle):
         self.naps = (self.naps + 1) & 0xFFFFFFFF
         self.words[self.base + SLEEPERS] = self.naps << 32 | self.session.id
 
-    def roused(self) -> bool:
-        """There may be something after all."""
-        lane = self.lane
-        try:
-            return self.closed or lane is None or self.retired() or bool(lane.depth())
-        except LaneGone:
-            return True
-
     def leave_token(self, *, behind: bool = False) -> bool:
         """Nobody waits for the lane: everybody is to be rung instead."""
         return False
 
 
-def doze(session: Session, for_good: bool) -> None:
-    """Take what came into lanes that were found empty; ``for_good``: the loop sleeps until something wakes it.
+def doze(session: Session) -> None:
+    """The loop sleeps until something wakes it: say so for all lanes that were found empty, and look at them once more.
 
     A consumer that looks again and again while it waits for the next message need not be rung for.
     """
-    handles = session.dozing or set()
-    if for_good:
-        session.dozing = set()
-        for handle in handles:
-            handle.fall_asleep()
-    for handle in list(handles):
-        if handle.roused():
-            handles.discard(handle)
-            source = session.sources.get(handle.id)
-            if source is not None:
-                source.stir()
-                source.pump()
+    for handle in list(session.dozing):
+        handle.fall_asleep()
+        source = session.sources.get(handle.id)
+        stirred = source is not None and (handle.closed or handle.retired() or source.depth())
+        session.dozing.discard(handle)
+        if source is not None and stirred:
+            source.stir()
+            source.pump()

@@ -48,6 +48,13 @@ class Outbox(Protocol):
         """Call ``Session.before_sleep()`` before the loop blocks again."""
 
 
+class LookingOutbox(Outbox, Protocol):
+    """Of a loop that looks (``Session.peek``) for a moment where messages follow closely, before it sleeps."""
+
+    def dozes(self) -> None:
+        """Call ``Session.doze()`` before the loop blocks again."""
+
+
 #: ms; RabbitMQ's default is half an hour.
 CONSUMER_TIMEOUT = 1_800_000
 

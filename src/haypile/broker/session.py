@@ -39,7 +39,7 @@ from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
 from haypile.broker.shrinking import fail
 from haypile.broker.source import Source
-from haypile.broker.stretches import deliver_some
+from haypile.broker.stretches import deliver_some, peek
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
@@ -96,8 +96,9 @@ class Session(IdleSession):
         #: Not over yet: the loop is to call us. And: the client has said goodbye.
         self.listening, self.parting = True, False
         self.turns = hasattr(self.outbox, "watch_in_turn")  # of several sleepers one can be woken
-        #: Belled queues that were found empty, and have not said yet that we sleep; None: they say it at once.
-        self.dozing: set[BelledHandle] | None = set() if hasattr(self.outbox, "dozes") else None
+        #: Belled queues that were found empty and have not said yet that we sleep (``belled.doze``).
+        self.dozing: set[BelledHandle] = set()
+        self.dozes: Callable[[], None] | None = getattr(self.outbox, "dozes", None)
         #: Deliveries wait for the write lock (``impatience``).
         self.stalled = False
         ruling.listen(self)
@@ -276,6 +277,7 @@ class Session(IdleSession):
             self.journaling.settle()
 
     doze = interruptible(impatience.as_far_as(doze))
+    peek = interruptible(impatience.as_far_as(peek))
 
     @impatience.as_far_as
     def settle(self) -> None:

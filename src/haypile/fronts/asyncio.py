@@ -14,12 +14,14 @@ from pika.adapters.asyncio_connection import AsyncioConnection as PikaAsyncioCon
 
 from haypile.fronts.front import Front
 from haypile.wires import seam
+from haypile.wires.looking import LookingWire
 
 
 class AsyncioConnection(Front, PikaAsyncioConnection):  # type: ignore[misc]
     """pika's AsyncioConnection; its parameters say where it leads (``targets``)."""
 
     threads = True
+    wires = LookingWire
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""

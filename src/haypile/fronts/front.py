@@ -27,6 +27,8 @@ class Front(Seam):
     patience = 0.0005
     #: What waits for a disk is done in another thread.
     threads = False
+    #: The kind of wire to this host.
+    wires: type[LocalWire] = LocalWire
 
     def __init__(
         self, parameters: Parameters | None = None, *args: Any, target: VhostTarget | None = None, **kwargs: Any
@@ -46,7 +48,7 @@ class Front(Seam):
 
     def make_wire(self, target: VhostTarget) -> LocalWire:
         """The wire to ``target``."""
-        return LocalWire(self, target, self.watch, self.unwatch, patience=self.patience, threads=self.threads)
+        return self.wires(self, target, self.watch, self.unwatch, patience=self.patience, threads=self.threads)
 
     def open_hybrid(self, path: Path) -> Callable[..., Any]:
         """What opens sessions by the routes file at ``path``. Raises ``targets.TargetError``."""

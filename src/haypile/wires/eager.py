@@ -34,8 +34,6 @@ class EagerWire(LocalWire):
     #: Replies are there when ``send`` returns.
     prompt = True
     idles = True
-    #: Before it sleeps it calls ``Session.doze``.
-    dozes = True
     _working = False
     _looked = 0.0
     #: Messages that came, from the beginning.
@@ -120,14 +118,18 @@ class EagerWire(LocalWire):
 
     def _turn(self, block: bool) -> bool:
         session: Any = self.session
-        if getattr(session, "dozing", None):
+        dozing = getattr(session, "dozing", None)
+        if dozing is not None and (dozing or not block):
             before = self._came
-            self._work(session.doze, block)
+            self._work(session.doze if block else session.peek)
             if self._came != before:
                 return True
             # What was found may be no message: then there is a queue again that has not said that we sleep.
             block = block and not session.dozing
         return turn_loop(self.connection, block)
+
+    def dozes(self) -> None:
+        """See ``Outbox.dozes``: every turn that may sleep begins with it."""
 
     def breathe(self) -> None:
         """Deliveries came without the loop: now and then timers, callbacks and descriptors have a turn."""
@@ -139,7 +141,7 @@ class EagerWire(LocalWire):
         self._looked = time.monotonic()
         session: Any = self.session
         if getattr(session, "dozing", None):
-            self._work(session.doze, False)
+            self._work(session.peek)
         loop = self.connection.ioloop
         timer = loop.call_later(0, nothing)
         loop.poll()

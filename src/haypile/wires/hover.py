@@ -35,10 +35,36 @@ SHORT = 0.0003
 PATIENT, SCEPTICAL = 4, 4096
 
 
-class Hover:
-    """How one process waits."""
+class Pace:
+    """How closely messages follow one another."""
 
-    __slots__ = ("_clock", "_enough", "_left_out", "_long", "_next", "_short", "_yield", "_yielded")
+    __slots__ = ("_enough", "_short")
+
+    def __init__(self) -> None:
+        #: Short sleeps in a row, and how many it takes for a look.
+        self._short, self._enough = 0, PATIENT
+
+    @property
+    def brisk(self) -> bool:
+        """Whether a look is worth while."""
+        return self._short >= self._enough
+
+    def slept(self, seconds: float) -> None:
+        """So long it took to be woken by something."""
+        self._short = self._short + 1 if seconds < SHORT else 0
+
+    def looked(self, found: bool) -> None:
+        """Whether a look found something."""
+        if found:
+            self._enough = max(self._enough >> 1, PATIENT)
+        else:
+            self._short, self._enough = 0, min(2 * self._enough, SCEPTICAL)
+
+
+class Hover:
+    """How one process waits that has nothing else to do."""
+
+    __slots__ = ("_clock", "_left_out", "_long", "_next", "_pace", "_yield", "_yielded")
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, let_others_run: Callable[[], None] = os.sched_yield
@@ -46,17 +72,16 @@ class Hover:
         """``clock``: seconds."""
         self._clock = clock
         self._yield = let_others_run
+        self._pace = Pace()
         self._left_out = 0
         #: How many waits go without a yield, after the next one in vain.
         self._next = 1
         #: The last wait began with a yield, and that took long.
         self._yielded = self._long = False
-        #: Short sleeps in a row, and how many it takes for a look.
-        self._short, self._enough = 0, PATIENT
 
     def wait(self, turn: Callable[[bool], bool]) -> None:
         """Until ``turn`` says that there was something to do; ``turn(True)`` sleeps until then."""
-        clock = self._clock
+        clock, pace = self._clock, self._pace
         began = clock()
         self._yielded = not self._left_out
         if self._left_out:
@@ -64,12 +89,12 @@ class Hover:
         else:
             self._yield()
             self._long = clock() - began >= SLICE
-        if self._short >= self._enough:
-            if self._look(turn, began + LINGER):
-                self._enough = max(self._enough >> 1, PATIENT)
+        if pace.brisk:
+            found = self._look(turn, began + LINGER)
+            pace.looked(found)
+            if found:
                 return
-            self._short, self._enough = 0, min(2 * self._enough, SCEPTICAL)
-        self._short = self._short + 1 if turn(True) and clock() - began < SHORT else 0
+        pace.slept(clock() - began if turn(True) else SHORT)
 
     def _look(self, turn: Callable[[bool], bool], until: float) -> bool:
         clock, let_others_run = self._clock, self._yield

@@ -298,6 +298,11 @@ class LocalWire:
             self._scheduled = False
             if inbox or self._soon:
                 self.schedule()
+            else:
+                self.rest()
+
+    def rest(self) -> None:
+        """The loop is about to block, as far as it is up to us."""
 
     def pass_on(self, number: int, method: Any, properties: Any, body: bytes | None) -> None:
         """Hand one method to pika."""

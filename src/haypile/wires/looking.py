@@ -1,0 +1,86 @@
+"""The wire of a loop that turns again at little cost: it looks for a moment before it lets the loop sleep.
+
+Owns: when the loop is kept awake, and for how long.
+Must not know: the loop, what is looked for (``Session.peek``).
+
+See ``hover`` for why. The loop has other work: a look lasts ``GLANCE`` seconds, then the loop turns, and descriptors,
+timers and callbacks of others have their turn; then comes the next one, until ``LINGER`` seconds are over.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from haypile.wires.hover import LINGER, Pace
+from haypile.wires.local import LocalWire
+
+#: The longest look between two turns of the loop, seconds.
+GLANCE = 0.00002
+
+
+class LookingWire(LocalWire):
+    """A wire on a loop whose ``call_soon`` is cheap."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pace = Pace()
+        #: When the wait began, and when the look ends; 0: there is none.
+        self._resting = self._until = 0.0
+
+    def dozes(self) -> None:
+        """See ``LookingOutbox``."""
+        if not self._scheduled:
+            self.schedule()
+
+    def rest(self) -> None:
+        """The loop is about to block, as far as it is up to us."""
+        session: Any = self.session
+        if session is None:
+            return
+        self._resting = now = time.monotonic()
+        if self._until:
+            self._until = now + LINGER
+        elif self._pace.brisk and hasattr(session, "peek"):
+            self._until = now + LINGER
+            self.connection.call_soon(self._look)
+        else:
+            self._doze(session)
+
+    def on_ready(self, fd: int) -> None:
+        """A descriptor of the session is readable."""
+        if self._until:
+            self._pace.looked(True)
+        else:
+            self._pace.slept(time.monotonic() - self._resting)
+        super().on_ready(fd)
+
+    def _look(self) -> None:
+        session: Any = self.session
+        if session is None or self._scheduled:
+            # Something else is under way, and ends with a wait of its own.
+            self._until = 0.0
+            return
+        clock = time.monotonic
+        until = min(clock() + GLANCE, self._until)
+        while True:
+            self._work(session.peek)
+            if self.inbox or self._soon or self.down:
+                self._pace.looked(True)
+                self._until = 0.0
+                self.turn()
+                return
+            if clock() >= until:
+                break
+        if until < self._until:
+            self.connection.call_soon(self._look)
+            return
+        self._until = 0.0
+        self._pace.looked(False)
+        self._doze(session)
+
+    def _doze(self, session: Any) -> None:
+        if getattr(session, "dozing", None):
+            self._work(session.doze)
+            if self.inbox or session.dozing:
+                self.schedule()
