@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import haypile
-from haypile.wires import seam
+from haypile.wires import ways
 from tests.conftest import LOCAL_TRANSPORTS
 from tests.differential.machine import SIZE, Differential
 from tests.differential.side import Side
@@ -51,7 +51,7 @@ def quiet_pika() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def short_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages take the short way whenever there is one (``broker.express``)."""
-    monkeypatch.setattr(seam, "WAY_EVERY", 1)
+    monkeypatch.setattr(ways, "WAY_EVERY", 1)
 
 
 @pytest.mark.timeout(0)

@@ -15,7 +15,7 @@ from pika import exceptions
 
 import haypile
 from haypile import BasicProperties
-from haypile.wires import seam
+from haypile.wires import ways
 from haypile.wires.local import LocalWire
 from tests.fronts.conftest import Connect
 from tests.support.vhosts import Vhost
@@ -24,7 +24,7 @@ from tests.support.vhosts import Vhost
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A way is looked for after every long publish."""
-    monkeypatch.setattr(seam, "WAY_EVERY", 1)
+    monkeypatch.setattr(ways, "WAY_EVERY", 1)
 
 
 def drain(consumer: Any, count: int, queue: str = "q") -> list[bytes]:

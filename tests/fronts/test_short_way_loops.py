@@ -13,7 +13,7 @@ from pika import exceptions
 import haypile
 from haypile.adapters.asyncio_connection import AsyncioConnection
 from haypile.adapters.select_connection import SelectConnection
-from haypile.wires import seam
+from haypile.wires import ways
 from tests.fronts.conftest import Connect
 from tests.fronts.test_short_way import ODD, outcome
 from tests.support.vhosts import Vhost
@@ -22,7 +22,7 @@ from tests.support.vhosts import Vhost
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A way is looked for after every long publish."""
-    monkeypatch.setattr(seam, "WAY_EVERY", 1)
+    monkeypatch.setattr(ways, "WAY_EVERY", 1)
 
 
 class Publisher:
@@ -250,7 +250,7 @@ def test_large_ones_between_small_ones(pair: Pair) -> None:
 
 def test_as_many_ways_as_may_be(pair: Pair, monkeypatch: pytest.MonkeyPatch, connect: Connect) -> None:
     """A program that publishes to ever new names does not collect their ways."""
-    monkeypatch.setattr(seam, "WAYS", 3)
+    monkeypatch.setattr(ways, "WAYS", 3)
     names = [pair.publisher.ask(pair.channel.queue_declare, f"one of {number}").method.queue for number in range(8)]
     consumer = connect().channel()
     got: list[bytes] = []

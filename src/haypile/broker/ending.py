@@ -54,6 +54,7 @@ def end(session: Session, then: Callable[[], None] | None = None) -> None:
 
 def abandon(session: Session) -> None:
     """All of it after the connection was lost: elsewhere, for the loop may not turn any more."""
+    session.closing = True
     silence(session)
     if session.offload is None:
         session.close()
@@ -90,7 +91,7 @@ def silence(session: Session) -> None:
 
 def part(session: Session) -> None:
     """Give back what is not settled, and leave."""
-    session.closed = True
+    session.closing = session.closed = True
     ruling.unlisten(session)
     silence(session)
     try:

@@ -89,10 +89,8 @@ class Session(IdleSession):
         self.handles: dict[int, QueueHandle] = {}
         self.sources: dict[int, Source] = {}
         self.watched: dict[int, Source] = {}
-        #: What was due next in the vhost when the timer was set.
-        self.timed_for = 0
-        #: When the timer is to come, monotonic seconds.
-        self.timer_at = 0.0
+        self.timed_for = 0  # what was due next in the vhost when the timer was set
+        self.timer_at = 0.0  # when the timer is to come, monotonic seconds
         #: Not over yet: the loop is to call us. And: the client has said goodbye.
         self.listening, self.parting = True, False
         self.turns = hasattr(self.outbox, "watch_in_turn")  # of several sleepers one can be woken

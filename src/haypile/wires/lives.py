@@ -126,6 +126,7 @@ def _after_fork() -> None:
     _reaping = threading.Lock()
     for holder in list(_holders):
         if holder.session is not None:
+            holder.session.closing = True  # short ways to it (``broker.express``) look at that
             holder.session = Orphan(holder.session, parent)
     kept.extend(dropped)
     dropped.clear()

@@ -51,6 +51,8 @@ class LocalWire:
 
     #: Until its first method the session is an idle one. A loop has no time for what that method imports.
     idles = False
+    #: What is to go to ``fail``.
+    failures: tuple[type[Exception], ...] = FAILURES
 
     def __init__(
         self,
@@ -153,29 +155,15 @@ class LocalWire:
             raise
 
     def way(self, number: int, *name: str) -> Callable[..., bool | None] | None:
-        """The short way of messages to this exchange and key, or of acks; while this session lasts.
+        """The short way of messages to this exchange and key, or of acks; it may raise ``failures``.
 
         See ``broker.express``.
         """
-        session = self.session
-        find: Callable[..., Callable[..., bool | None] | None] | None = getattr(session, "way", None)
+        find: Callable[..., Callable[..., bool | None] | None] | None = getattr(self.session, "way", None)
         try:
-            way = find and find(number, *name)
+            return find and find(number, *name)
         except FAILURES:
-            way = None  # the long way meets it, too
-        if way is None:
-            return None
-
-        def guarded(*what: Any) -> bool | None:
-            if self.session is not session:
-                return False
-            try:
-                return way(*what)
-            except FAILURES as error:
-                self.fail(error)
-                return True
-
-        return guarded
+            return None  # the long way meets it, too
 
     def end(self, error: Exception | None) -> None:
         """The connection cannot be had, or ends; None: pika knows why."""
@@ -298,11 +286,6 @@ class LocalWire:
             self._scheduled = False
             if inbox or self._soon:
                 self.schedule()
-            else:
-                self.rest()
-
-    def rest(self) -> None:
-        """The loop is about to block, as far as it is up to us."""
 
     def pass_on(self, number: int, method: Any, properties: Any, body: bytes | None) -> None:
         """Hand one method to pika."""

@@ -33,11 +33,14 @@ class LookingWire(LocalWire):
         if not self._scheduled:
             self.schedule()
 
-    def rest(self) -> None:
-        """The loop is about to block, as far as it is up to us."""
-        session: Any = self.session
-        if session is None:
-            return
+    def turn(self, until: float = 0.0) -> None:
+        """See ``LocalWire``."""
+        super().turn(until)
+        if not self._scheduled and self.session is not None:
+            self._rest(self.session)
+
+    def _rest(self, session: Any) -> None:
+        # The loop is about to block, as far as it is up to us.
         self._resting = now = time.monotonic()
         if self._until:
             self._until = now + LINGER

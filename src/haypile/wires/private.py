@@ -19,11 +19,13 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_on_stream_connected": ("self",),
         "_on_stream_terminated": ("self", "error"),
         "_process_frame": ("self", "frame_value"),
+        "_set_connection_state": ("self", "connection_state"),
         "_deliver_frame_to_channel": ("self", "value"),
     },
     "pika.channel.Channel": {
         "_on_deliver": ("self", "method_frame", "header_frame", "body"),
         "_get_cookie": ("self",),
+        "_set_state": ("self", "connection_state"),
     },
     "pika.adapters.blocking_connection.BlockingConnection": {
         "_create_connection": ("self", "configs", "impl_class"),

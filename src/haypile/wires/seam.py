@@ -25,6 +25,7 @@ from pika import exceptions, frame, spec, validators
 from pika.adapters import asyncio_connection, base_connection, blocking_connection, select_connection
 from pika.adapters.utils import connection_workflow
 
+from haypile.wires.ways import ACKS, ShortWays, no_way
 from haypile.wires.wire import BlockingWire, Wire
 
 _Method = frame.Method
@@ -48,10 +49,6 @@ _CHANNEL_OPEN = pika.channel.Channel.OPEN
 
 #: What epoll is asked for by ``watch_in_turn``; 0: it cannot be.
 _IN_TURN = select.EPOLLIN | select.EPOLLEXCLUSIVE if hasattr(select, "EPOLLEXCLUSIVE") else 0
-#: So many publishes go the long way before a short one is looked for.
-WAY_EVERY = 8
-#: Short ways that a channel keeps; beyond it they start anew.
-WAYS = 1024
 
 
 class Seam(pika.connection.Connection):  # type: ignore[misc]
@@ -102,6 +99,12 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
             channel.wire = self.wire
             channel.ways = {}
         return channel
+
+    def _set_connection_state(self, connection_state: int) -> None:
+        super()._set_connection_state(connection_state)
+        if self.wire is not None and connection_state != _OPEN:
+            for channel in (self._channels or {}).values():
+                getattr(channel, "ways", {}).clear()
 
     def emit(self, data: bytes) -> None:
         """Bytes for a RabbitMQ."""
@@ -179,33 +182,6 @@ class Seam(pika.connection.Connection):  # type: ignore[misc]
         self.bytes_received += 8
 
 
-class ShortWays:
-    """The short ways that a channel has found (``broker.express``)."""
-
-    wire: Any
-    #: By exchange and routing key.
-    ways: dict[tuple[str, str], Callable[[bytes, Any], bool | None]]
-    #: Messages that took the long way.
-    publishes = 0
-    #: The one of acks.
-    acker: Callable[[int], bool | None] | None = None
-
-    def learn_way(self, number: int, exchange: str, routing_key: str) -> None:
-        """A message went the long way on channel ``number``: now and then the short one is looked for."""
-        self.publishes += 1
-        if not self.publishes % WAY_EVERY:
-            way = self.wire.way(number, exchange, routing_key)
-            if way is not None:
-                if len(self.ways) >= WAYS:
-                    self.ways.clear()
-                self.ways[exchange, routing_key] = way
-
-    def learn_acks(self, number: int) -> Callable[[int], bool | None]:
-        """The short way of acks on channel ``number``; one that leads nowhere where there is none."""
-        found = self.acker = self.wire.way(number) or _no_way
-        return found
-
-
 class WiredChannel(ShortWays, pika.channel.Channel):  # type: ignore[misc]
     """pika's Channel, publishing straight to the wire."""
 
@@ -220,18 +196,22 @@ class WiredChannel(ShortWays, pika.channel.Channel):  # type: ignore[misc]
         mandatory: bool = False,
     ) -> None:
         """See pika."""
-        if body.__class__ is not bytes or self._state != _CHANNEL_OPEN or self.connection.connection_state != _OPEN:
-            super().basic_publish(exchange, routing_key, body, properties, mandatory)
-            return
-        plain = not mandatory and exchange.__class__ is str and routing_key.__class__ is str
+        plain = not mandatory and body.__class__ is bytes and exchange.__class__ is str and routing_key.__class__ is str
         if plain and (properties is None or properties.__class__ is _Properties):
             way = self.ways.get((exchange, routing_key))
             if way is not None:
-                sent = way(body, properties)
+                try:
+                    sent = way(body, properties)
+                except self.wire.failures as error:
+                    self.wire.fail(error)
+                    return
                 if sent:
                     return
                 if sent is False:
-                    del self.ways[exchange, routing_key]
+                    self.ways.pop((exchange, routing_key), None)
+        if body.__class__ is not bytes or self._state != _CHANNEL_OPEN or self.connection.connection_state != _OPEN:
+            super().basic_publish(exchange, routing_key, body, properties, mandatory)
+            return
         self.wire.publish(
             self.channel_number,
             _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
@@ -243,14 +223,21 @@ class WiredChannel(ShortWays, pika.channel.Channel):  # type: ignore[misc]
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """See pika."""
-        if (
-            multiple
-            or delivery_tag.__class__ is not int
-            or self._state != _CHANNEL_OPEN
-            or self.connection.connection_state != _OPEN
-            or not (self.acker or self.learn_acks(self.channel_number))(delivery_tag)
-        ):
-            super().basic_ack(delivery_tag, multiple)
+        if not multiple and delivery_tag.__class__ is int:
+            way = self.ways.get(ACKS)
+            if way is None and self._state == _CHANNEL_OPEN and self.connection.connection_state == _OPEN:
+                way = self.learn_acks(self.channel_number)
+            try:
+                if way is not None and way(delivery_tag):
+                    return
+            except self.wire.failures as error:
+                self.wire.fail(error)
+                return
+        super().basic_ack(delivery_tag, multiple)
+
+    def _set_state(self, connection_state: int) -> None:
+        super()._set_state(connection_state)
+        self.ways.clear()
 
 
 # Its name stands in texts of pika's.
@@ -598,8 +585,7 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
             wire = getattr(self._impl, "wire", None)
             if wire is not None:
                 channel.__class__ = QuickChannel
-                channel.wire = wire
-                channel.ways = {}
+                channel.wire, channel.ways = wire, channel._impl.ways
         return channel
 
 
@@ -618,22 +604,26 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
         mandatory: bool = False,
     ) -> None:
         """See pika."""
-        impl, wire = self._impl, self.wire
-        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN or body.__class__ is not bytes:
-            super().basic_publish(exchange, routing_key, body, properties, mandatory)
-            return
-        plain = not (mandatory or self._delivery_confirmation)
-        plain = plain and exchange.__class__ is str and routing_key.__class__ is str
+        plain = not mandatory and body.__class__ is bytes and exchange.__class__ is str and routing_key.__class__ is str
         if plain and (properties is None or properties.__class__ is _Properties):
             way = self.ways.get((exchange, routing_key))
             if way is not None:
-                sent = way(body, properties)
+                wire = self.wire
+                try:
+                    sent = way(body, properties)
+                except wire.failures as error:
+                    wire.fail(error)
+                    sent = True
                 if sent:
                     if wire.inbox or wire.ending:
                         self._flush_output()
                     return
                 if sent is False:
-                    del self.ways[exchange, routing_key]
+                    self.ways.pop((exchange, routing_key), None)
+        impl, wire = self._impl, self.wire
+        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN or body.__class__ is not bytes:
+            super().basic_publish(exchange, routing_key, body, properties, mandatory)
+            return
         wire.publish(
             impl.channel_number,
             _Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory),
@@ -713,13 +703,20 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
 
     def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
         """See pika."""
-        impl, wire = self._impl, self.wire
-        if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
-            super().basic_ack(delivery_tag, multiple)
-            return
-        short = not multiple and delivery_tag.__class__ is int
-        if not (short and (self.acker or self.learn_acks(impl.channel_number))(delivery_tag)):
-            wire.send(impl.channel_number, _Ack(delivery_tag, multiple), None)
+        wire = self.wire
+        alone = not multiple and delivery_tag.__class__ is int
+        way = self.ways.get(ACKS) if alone else None
+        if way is None:
+            impl = self._impl
+            if impl._state != _CHANNEL_OPEN or impl.connection.connection_state != _OPEN:
+                super().basic_ack(delivery_tag, multiple)
+                return
+            way = self.learn_acks(impl.channel_number) if alone else no_way
+        try:
+            if not way(delivery_tag):
+                wire.send(self._impl.channel_number, _Ack(delivery_tag, multiple), None)
+        except wire.failures as error:
+            wire.fail(error)
         if wire.inbox or wire.ending:
             self._flush_output()
 
@@ -746,10 +743,6 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
 
 # Its name stands in texts of pika's.
 QuickChannel.__name__ = "BlockingChannel"
-
-
-def _no_way(tag: int) -> bool:
-    return False
 
 
 def _never() -> bool:
