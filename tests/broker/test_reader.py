@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika import BasicProperties
+from pika.spec import Basic
 
 from haypile.broker import message
 
@@ -63,9 +64,27 @@ def seen(read: Any, *arguments: Any) -> Any:
 
 @given(st.lists(spoilt, max_size=20))
 def test_as_without_memory(some: list[bytes]) -> None:
-    read = message.reader(NONCE)
+    read, _ = message.reader(NONCE)
     for record in some:
         assert seen(read, record) == seen(message.contents, record, NONCE)
+
+
+@given(st.lists(spoilt, max_size=20), st.sampled_from([0, 1]))
+def test_deliveries_of_many_as_one_by_one(some: list[bytes], step: int) -> None:
+    """Tags go on where they were; what is no record of ours is put aside, and takes none."""
+    _, read_all = message.reader(NONCE)
+    aside: list[bytes] = []
+    made: list[Any] = []
+    for part in (some[:5], some[5:]):
+        read_all(part, made, "me", 7 + step * len(made), step, lambda record, error: aside.append(record))
+    wanted = [(record, seen(message.contents, record, NONCE)) for record in some]
+    assert aside == [record for record, found in wanted if found is None]
+    found = [one for _, one in wanted if one is not None]
+    assert [(m.exchange, m.routing_key, vars(p), body) for m, p, body in made] == found
+    for number, (method, _, _) in enumerate(made):
+        plain = Basic.Deliver("me", 8 + step * number, False, method.exchange, method.routing_key)
+        assert vars(method) == vars(plain)
+    assert len({id(properties) for _, properties, _ in made}) == len(made)
 
 
 @pytest.mark.parametrize("wanted", [None, BasicProperties(delivery_mode=2), BasicProperties(headers={"n": 1})])
@@ -73,7 +92,7 @@ def test_each_message_has_properties_of_its_own(wanted: BasicProperties | None) 
     record = message.encode(
         NONCE, 1, 7, message.encode_prefix("", "q"), message.encode_properties(wanted), b"body", 0, 0
     )
-    read = message.reader(NONCE)
+    read, _ = message.reader(NONCE)
     first, second, third = (read(record)[2] for _ in range(3))
     second.app_id, second.headers = "changed", {"m": 2}
     assert vars(first) == vars(third) == vars(wanted or BasicProperties())

@@ -35,6 +35,26 @@ def test_records_and_tokens_in_order(lane: PosixLane) -> None:
     assert [lane.receive() for _ in range(5)] == [*records, None]
 
 
+def test_several_at_a_time(lane: PosixLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [b"one", b"", b"three", b"four", b"five"]
+    assert all(lane.send(record) for record in records)
+    assert lane.receive_some(2) == [b"one", b""]
+    assert lane.receive_some(9) == [b"three", b"four", b"five"]
+    assert lane.receive_some(9) == []
+    answers = iter([(b"a", 0), (b"b", 0), posix_ipc.SignalError("interrupted"), OSError(9, "gone")])
+
+    def receive() -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(lane, "_receive", receive)
+    assert lane.receive_some(9) == [b"a", b"b"], "what came before an interrupt is kept"
+    with pytest.raises(LaneGone, match="gone"):
+        lane.receive_some(9)
+
+
 def test_full_and_too_big(lane: PosixLane) -> None:
     assert [lane.send(b"x") for _ in range(11)] == [True] * 10 + [False]
     with pytest.raises(TooBig, match="8193 bytes do not fit"):

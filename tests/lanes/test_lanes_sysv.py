@@ -58,6 +58,17 @@ def test_records_and_tokens_in_order(lane: SysVLane) -> None:
     assert [lane.receive() for _ in range(5)] == [*records, None]
 
 
+def test_several_at_a_time(lane: SysVLane) -> None:
+    records = [b"one", b"", b"three", b"four", b"five"]
+    assert all(lane.send(record) for record in records)
+    assert lane.receive_some(2) == [b"one", b""]
+    assert lane.receive_some(9) == [b"three", b"four", b"five"]
+    assert lane.receive_some(9) == []
+    lane.unlink()
+    with pytest.raises(LaneGone):
+        lane.receive_some(9)
+
+
 def test_full_and_too_big(lane: SysVLane) -> None:
     assert lane.send(b"x" * 8192)
     with pytest.raises(TooBig, match="8193 bytes do not fit"):

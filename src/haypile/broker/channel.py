@@ -9,6 +9,7 @@ Invariant: an unacked message is also held outside this process (landing slot or
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Sequence
@@ -111,24 +112,16 @@ class Channel:
         topology = session.vhost.topology
         if handle.words[VERSION] != topology.version:
             topology.sync()
-        read = consumer.read
         batch: list[Content] = []
         try:
             if handle.foreign:
                 batch = handle.deliveries(tag, given, messages)
-                given += len(batch)
             else:
-                for record in messages:
-                    try:
-                        exchange, routing_key, properties, body = read(record)  # type: ignore[arg-type]
-                    except Foreign as error:
-                        session.set_aside(name, record, error)  # type: ignore[arg-type]
-                        continue
-                    batch.append((_Deliver(tag, given + 1, False, exchange, routing_key), properties, body))
-                    given += step
+                records: Any = messages
+                consumer.read_all(records, batch, tag, given, step, functools.partial(session.set_aside, name))
         finally:
             # What counts as delivered is, whatever comes in between.
-            self.delivery_tag = given
+            self.delivery_tag = given + step * len(batch)
             if batch:
                 session.outbox.contents(self.number, batch)
         handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST

@@ -34,6 +34,7 @@ class Consumer:
         "no_ack",
         "priority",
         "read",
+        "read_all",
         "source",
         "tag",
         "unacked",
@@ -59,7 +60,7 @@ class Consumer:
         self.limit = limit
         self.priority = priority
         self.arguments = arguments
-        self.read = reader(channel.session.nonce)
+        self.read, self.read_all = reader(channel.session.nonce)
         self.unacked = 0
 
     @property

@@ -13,10 +13,13 @@ what goes in comes out with the types a RabbitMQ would give back. Nothing is unp
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from pika.spec import BasicProperties
+from pika.spec import Basic, BasicProperties
+
+if TYPE_CHECKING:
+    from haypile.broker.ports import Content
 
 #: nonce, publish time (ns), publishing session, body length, properties length,
 #: prefix length, priority, flags.
@@ -41,7 +44,8 @@ MAX_BODY = 134_217_728
 MAX_HEADER, HEADER_FIELDS = 131_072, 12
 
 _EMPTY = vars(BasicProperties()).copy()
-_new_properties = BasicProperties.__new__
+_Deliver = Basic.Deliver
+_new_delivery, _new_properties = _Deliver.__new__, BasicProperties.__new__
 #: Half the time of calling a NamedTuple.
 _new_tuple = tuple.__new__
 _encoded: dict[tuple[Any, ...], bytes] = {}
@@ -202,8 +206,14 @@ def contents(record: bytes, nonce: bytes) -> Contents:
         raise Foreign(f"{len(record)} bytes that are no record of this vhost: {error}") from error
 
 
-def reader(nonce: bytes) -> Callable[[bytes], Contents]:
-    """``contents`` for the records of one queue, which mostly look alike.
+#: ``read_all(records, made, consumer, last, step, aside)``.
+ReadAll: TypeAlias = Callable[
+    [Iterable[bytes], "list[Content]", str, int, int, Callable[[bytes, Foreign], None]], None
+]
+
+
+def reader(nonce: bytes) -> tuple[Callable[[bytes], Contents], ReadAll]:
+    """``contents`` for the records of one queue, which mostly look alike; and deliveries of many of them.
 
     What stands in a record before its body, as far as a client sees it, is not taken apart again when it equals
     the last one's.
@@ -229,7 +239,43 @@ def reader(nonce: bytes) -> Callable[[bytes], Contents]:
             start = record[_ALIKE_AT:body_at]
         return made
 
-    return read
+    def read_all(
+        records: Iterable[bytes],
+        made: list[Content],
+        consumer: str,
+        last: int,
+        step: int,
+        aside: Callable[[bytes, Foreign], None],
+    ) -> None:
+        """Append deliveries to ``consumer`` to ``made``; each tag is ``step`` more, the first one more than ``last``.
+
+        What is no record goes ``aside``. The loop says once more what ``read`` does: calls and constructors would be
+        a third of all that a delivery takes.
+        """
+        tag = last + 1
+        for record in records:
+            if (
+                record[_ALIKE_AT:body_at] == start
+                and nonce_and_length(record) == (nonce, len(record) - body_at)
+            ):
+                properties = _new_properties(BasicProperties)
+                properties.__dict__ = template.copy()
+                delivery = _new_delivery(_Deliver)
+                delivery.exchange, delivery.routing_key = exchange, routing_key
+                body = record[body_at:]
+            else:
+                try:
+                    name, key, properties, body = read(record)
+                except Foreign as error:
+                    aside(record, error)
+                    continue
+                delivery = _new_delivery(_Deliver)
+                delivery.exchange, delivery.routing_key = name, key
+            delivery.consumer_tag, delivery.delivery_tag, delivery.redelivered = consumer, tag, False
+            made.append((delivery, properties, body))
+            tag += step
+
+    return read, read_all
 
 
 def order_of(record: bytes, prioritised: int = 0) -> bytes:

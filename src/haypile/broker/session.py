@@ -175,7 +175,6 @@ class Session(IdleSession):
             raise
         return True
 
-    @interruptible
     @impatience.as_far_as
     def on_ready(self, fd: int) -> None:
         """A watched descriptor is readable."""
@@ -255,7 +254,6 @@ class Session(IdleSession):
                 else:
                     source.pump()
 
-    @interruptible
     @impatience.as_far_as
     def before_sleep(self) -> None:
         """The loop is about to block."""
@@ -274,8 +272,8 @@ class Session(IdleSession):
         if self.journaling.waiting:
             self.journaling.settle()
 
-    doze = interruptible(impatience.as_far_as(doze))
-    peek = interruptible(impatience.as_far_as(peek))
+    doze = impatience.as_far_as(doze)
+    peek = impatience.as_far_as(peek)
 
     @impatience.as_far_as
     def settle(self) -> None:

@@ -208,23 +208,25 @@ class Source:
 
     def take_from_lane(self, lane: Lane, budget: int, got: list[Fresh]) -> None:
         """For consumers that do not acknowledge: what is received is gone from the kernel."""
-        receive = lane.receive
-        most = budget or 1
-        while len(got) < most:
-            record = receive()
-            if not record:
-                if record is None:
-                    self.idle = self.handle.may_sleep(lane)
-                break
-            got.append(record)
-            if len(got) == 1:
-                # Mostly there is one message, and asking costs a quarter of a receive in vain.
-                left = lane.depth()
-                if not left:
-                    self.idle = self.handle.may_sleep(lane)
-                    break
-                if budget == FAIR:
-                    most += left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
+        record = lane.receive()
+        if record is None:
+            self.idle = self.handle.may_sleep(lane)
+        if not record:
+            return
+        got.append(record)
+        left = lane.depth()  # mostly there was one message, and asking costs a quarter of a receive in vain
+        if budget == FAIR:
+            budget = 1 + left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
+        more = budget - 1
+        while left and more:
+            some = lane.receive_some(min(left, more))
+            got += filter(None, some)
+            if len(some) < min(left, more) or not all(some):
+                return  # somebody else was faster, or left a token: it is to be looked at again
+            more -= len(some)
+            left = lane.depth() if more else 1
+        if not left:
+            self.idle = self.handle.may_sleep(lane)
 
     def land(self, lane: Lane, budget: int, got: list[Taken]) -> None:
         """For consumers that acknowledge: receive straight into slots that outlive us."""
@@ -320,9 +322,7 @@ class Source:
         entries = txn.hold(self.handle.id, budget, self.session.id, number, BATCH_BYTES)
         holdings.next_number += len(entries)
         return [
-            _new_tuple(
-                Taken, (record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries)
-            )
+            _new_tuple(Taken, (record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries))
             for i, (entry, record) in enumerate(entries)
         ]
 

@@ -56,6 +56,9 @@ class Lane(Protocol):
     def receive(self) -> bytes | None:
         """The oldest record, b"" for a token, None when the lane is empty. Raises ``LaneGone``."""
 
+    def receive_some(self, most: int) -> list[bytes]:
+        """Up to ``most`` records and tokens, oldest first. Raises ``LaneGone`` where it has none to give before."""
+
     def receive_into(self, address: c_void_p) -> int:
         """Receive straight into memory of at least ``msgsize`` bytes, which is there for certain.
 

@@ -16,6 +16,7 @@ from typing import Any
 from pika import spec
 
 from haypile.broker.ports import Content
+from haypile.wires import lives
 from haypile.wires.hover import Hover
 from haypile.wires.local import LocalWire
 from haypile.wires.opening import FAILURES
@@ -151,7 +152,28 @@ class EagerWire(LocalWire):
     def before_sleep(self) -> None:
         """The front is about to wait."""
         self._soon = False
-        super().before_sleep()
+        if lives.dropped:
+            lives.reap()
+        session = self.session
+        if session is not None:
+            self._working = True
+            try:
+                session.before_sleep()
+            except FAILURES as error:
+                self.fail(error)
+            finally:
+                self._working = False
+
+    def hurry(self) -> bool:
+        """Deliver what is there already, where nothing else is to be done: a wait that is over before it begins."""
+        if self.inbox or self.stale or self.ending:
+            return False
+        came = self._came
+        self.before_sleep()
+        if self._came == came or self.inbox or self.ending or self.congested:
+            return False
+        self.breathe()
+        return True
 
     def on_ready(self, fd: int) -> None:
         """A descriptor of the session is readable."""

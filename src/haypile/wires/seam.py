@@ -28,9 +28,7 @@ from pika.adapters.utils import connection_workflow
 from haypile.wires.ways import ACKS, ShortWays, no_way
 from haypile.wires.wire import BlockingWire, Wire
 
-_Method = frame.Method
-_Header = frame.Header
-_Body = frame.Body
+_Method, _Header, _Body = frame.Method, frame.Header, frame.Body
 _Publish = spec.Basic.Publish
 _Properties = spec.BasicProperties
 _Ack = spec.Basic.Ack
@@ -502,12 +500,16 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
 
     def process_data_events(self, time_limit: float | None = 0) -> None:
         """See pika."""
-        if time_limit is not None or getattr(self._impl, "wire", None) is None:
+        impl = self._impl
+        wire: BlockingWire | None = getattr(impl, "wire", None)
+        if time_limit is not None or wire is None:
             super().process_data_events(time_limit)
             return
         self._event_dispatch_suspend_depth += 1
         try:
-            self._flush_output(self._has_events if self._event_dispatch_suspend_depth == 1 else _never)
+            waiter = self._has_events if self._event_dispatch_suspend_depth == 1 else _never
+            if waiter is _never or waiter() or impl.connection_state != _OPEN or not wire.hurry():
+                self._flush_output(waiter)
         finally:
             self._event_dispatch_suspend_depth -= 1
         if self._ready_events:
