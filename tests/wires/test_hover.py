@@ -17,6 +17,7 @@ class Machine:
         self.gap, self.waking = 60.0, 0.0
         self.messages = self.yields = self.sleeps = self.looks = 0
         self.due = 0.0
+        self.alone = True
         self.hover = Hover(lambda: self.now, self.let_others_run)
 
     def let_others_run(self) -> None:
@@ -37,7 +38,7 @@ class Machine:
         before = self.yields, self.looks, self.sleeps
         for _ in range(times):
             self.due = self.now + self.gap
-            self.hover.wait(self.turn)
+            self.hover.wait(self.turn, lambda: self.alone)
             self.hover.came(self.messages)
         return self.yields - before[0], self.looks - before[1], self.sleeps - before[2]
 
@@ -132,3 +133,11 @@ def test_no_look_after_a_yield_that_took_long() -> None:
     machine.wait(PATIENT)
     machine.gap, machine.yielding, machine.messages = 1.0, SLICE * 3, FEW
     assert machine.wait(1)[1] == 1
+
+
+def test_no_look_for_what_others_look_for() -> None:
+    machine = Machine()
+    machine.gap, machine.alone = LINGER / 4, False
+    assert machine.wait(1000) == (1000, 0, 1000)
+    machine.alone = True
+    assert machine.wait(1000)[2] <= PATIENT

@@ -60,7 +60,7 @@ class Session:
         self.loop = loop
         self.dozing: set[str] = set()
         self.looks = self.dozed = 0
-        self.longest = 0.0
+        self.lone = True
         #: When each arrives.
         self.coming: deque[float] = deque()
 
@@ -73,6 +73,9 @@ class Session:
     def peek(self) -> None:
         self.looks += 1
         self.take()
+
+    def alone(self) -> bool:
+        return self.lone
 
     def doze(self) -> None:
         self.dozed += 1
@@ -187,4 +190,11 @@ def test_a_queue_found_empty_outside_a_turn_has_one(wire: Any, loop: Loop) -> No
     wire.session.dozing.add("q")
     wire.dozes()
     loop.until_it_sleeps()
+    assert not wire.session.dozing
+
+
+def test_what_others_look_for_is_not_looked_for(wire: Any, loop: Loop) -> None:
+    wire.session.lone = False
+    make_brisk(wire, loop)
+    assert wire.session.looks == 0
     assert not wire.session.dozing

@@ -39,7 +39,7 @@ from haypile.broker.publisher import Publisher
 from haypile.broker.queue import QueueHandle
 from haypile.broker.shrinking import fail
 from haypile.broker.source import Source
-from haypile.broker.stretches import deliver_some, peek
+from haypile.broker.stretches import alone, deliver_some, peek
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
@@ -274,6 +274,7 @@ class Session(IdleSession):
 
     doze = impatience.as_far_as(doze)
     peek = impatience.as_far_as(peek)
+    alone = alone
 
     @impatience.as_far_as
     def settle(self) -> None:

@@ -1,4 +1,4 @@
-"""Deliveries of a session whose loop has other work: no longer than that can wait.
+"""Deliveries of a session whose loop has other work: no longer than that can wait; and looks before a loop sleeps.
 
 Owns: which sources have their turn before the loop's other work, and which after it.
 Must not know: how a message is taken and delivered (``source``).
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haypile.broker.pressure import STRETCH
+from haypile.hay.gates import CONSUMERS
 
 if TYPE_CHECKING:
     from haypile.broker.session import Session
@@ -44,3 +45,8 @@ def peek(session: Session) -> None:
         if source.idle and not source.blocked and source.depth():
             source.stir()
             source.pump()
+
+
+def alone(session: Session) -> bool:
+    """Whether nobody else consumes from our queues: whoever looks for a message must not look for another one's."""
+    return all(source.handle.words[source.handle.base + CONSUMERS] <= 1 for source in session.sources.values())

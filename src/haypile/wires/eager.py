@@ -110,7 +110,7 @@ class EagerWire(LocalWire):
     def sleep(self) -> None:
         """One turn of the loop, which waits for something."""
         before, hover = self._came, self._hover
-        hover.wait(self._turn)
+        hover.wait(self._turn, self._alone)
         hover.came(self._came - before)
 
     def rest(self) -> None:
@@ -128,6 +128,10 @@ class EagerWire(LocalWire):
             # What was found may be no message: then there is a queue again that has not said that we sleep.
             block = block and not session.dozing
         return turn_loop(self.connection, block)
+
+    def _alone(self) -> bool:
+        session: Any = self.session
+        return hasattr(session, "alone") and bool(session.alone())
 
     def dozes(self) -> None:
         """See ``Outbox.dozes``: every turn that may sleep begins with it."""

@@ -14,7 +14,7 @@ Where publisher and consumer run on different processors, a wake-up takes longer
 virtual machine, twice for a request and its reply. Whoever was woken soon after it had fallen asleep, several times
 in a row, looks for ``LINGER`` seconds at most before it sleeps again, and lets others run between two looks. After a
 look in vain it takes twice as many short sleeps until the next one. Whoever waits longer never looks: idle costs
-nothing.
+nothing. Nor does who has competitors: all of them would look for the same message.
 """
 
 from __future__ import annotations
@@ -79,8 +79,11 @@ class Hover:
         #: The last wait began with a yield, and that took long.
         self._yielded = self._long = False
 
-    def wait(self, turn: Callable[[bool], bool]) -> None:
-        """Until ``turn`` says that there was something to do; ``turn(True)`` sleeps until then."""
+    def wait(self, turn: Callable[[bool], bool], alone: Callable[[], bool]) -> None:
+        """Until ``turn`` says that there was something to do; ``turn(True)`` sleeps until then.
+
+        ``alone``: whether nobody else waits for the same.
+        """
         clock, pace = self._clock, self._pace
         began = clock()
         self._yielded = not self._left_out
@@ -89,7 +92,7 @@ class Hover:
         else:
             self._yield()
             self._long = clock() - began >= SLICE
-        if pace.brisk:
+        if pace.brisk and alone():
             found = self._look(turn, began + LINGER)
             pace.looked(found)
             if found:

@@ -44,7 +44,7 @@ class LookingWire(LocalWire):
         self._resting = now = time.monotonic()
         if self._until:
             self._until = now + LINGER
-        elif self._pace.brisk and hasattr(session, "peek"):
+        elif self._pace.brisk and hasattr(session, "alone") and session.alone():
             self._until = now + LINGER
             self.connection.call_soon(self._look)
         else:
