@@ -13,6 +13,7 @@ from ctypes import addressof, c_void_p, create_string_buffer
 import posix_ipc
 import pytest
 
+from haypile.lanes import posix
 from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
 from haypile.lanes.lane import Lane, Lanes
 from haypile.lanes.limits import LaneRoom, cost
@@ -75,6 +76,77 @@ def test_waiting_for_room(lane: PosixLane) -> None:
     assert lane.send_wait(b"y", 10)
     thread.join()
     other.close()
+
+
+def test_waiting_for_room_leaves_no_descriptor(lane: PosixLane) -> None:
+    other = PosixLanes().open(lane.name)
+    assert other is not None
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        other.send(b"x")
+    assert not other.send_wait(b"y", 0.001)
+    assert not other.send_wait(b"y", 0.001)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    other.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_waiting_for_room_in_a_lane_that_was_removed(lane: PosixLane) -> None:
+    """Whoever waits already is served by those who have it open; whoever begins to cannot."""
+    for _ in range(10):
+        lane.send(b"x")
+    lane.unlink()
+    with pytest.raises(LaneGone):
+        lane.send_wait(b"y", 10)
+    twin = posix_ipc.MessageQueue(lane.name, posix_ipc.O_CREX, mode=0o600)
+    try:
+        with pytest.raises(LaneGone, match="another one of that name"):
+            lane.send_wait(b"y", 10)
+    finally:
+        twin.unlink()
+        twin.close()
+
+
+def test_waiting_for_room_without_a_descriptor_left(lane: PosixLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(10):
+        lane.send(b"x")
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(posix, "Patience", refuse)
+    assert not lane.send_wait(b"y", 10)
+    assert lane.receive() == b"x"
+    assert lane.send_wait(b"y", 10)
+
+
+def test_those_who_wait_are_served_in_turn(lane: PosixLane) -> None:
+    """Several wait for room: each place is one's, and nothing is lost or sent twice."""
+    for number in range(10):
+        lane.send(b"%d" % number)
+    others = [PosixLanes().open(lane.name) for _ in range(4)]
+    sent: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda other=other, n=n: sent.append(other.send_wait(b"w%d" % n, 20)))
+        for n, other in enumerate(others)
+        if other is not None
+    ]
+    for thread in threads:
+        thread.start()
+    got: list[bytes | None] = []
+    deadline = time.monotonic() + 20
+    while len(got) < 14 and time.monotonic() < deadline:
+        record = lane.receive()
+        if record is not None:
+            got.append(record)
+    for thread in threads:
+        thread.join()
+    assert sent == [True] * 4
+    assert got[:10] == [b"%d" % number for number in range(10)]
+    assert sorted(str(one) for one in got[10:]) == [str(b"w%d" % n) for n in range(4)]
+    for other in others:
+        assert other is not None
+        other.close()
 
 
 def test_receiving_into_memory(lane: PosixLane) -> None:

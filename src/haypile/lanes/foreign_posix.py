@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from ctypes import c_int, c_size_t, c_void_p, get_errno
 from typing import Any
 
@@ -19,6 +18,7 @@ import posix_ipc
 
 from haypile.lanes.errors import LaneError, LaneGone, TooBig
 from haypile.lanes.foreign import POSIX, Address, NotAllowed, NotThere
+from haypile.lanes.patience import Patience
 from haypile.lanes.posix import mq_receive
 
 LEAD = 16
@@ -42,7 +42,7 @@ class ForeignPosix:
         self._size = c_size_t(self.msgsize)
         self._bodies: dict[int | None, c_void_p] = {}
         #: Made when the queue was full for the first time.
-        self._patient: Any = None
+        self._patience: Patience | None = None
 
     def send(self, body: bytes, number: int) -> bool:
         """See ``ForeignLane.send``."""
@@ -67,32 +67,12 @@ class ForeignPosix:
         """See ``ForeignLane.send_wait``."""
         if self.send(body, number):
             return True
-        deadline = time.monotonic() + seconds
-        # The kernel hands it over when the reader makes room: no poll, no second attempt.
-        patient = self._patient or self._be_patient()
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                patient.send(body, left, number)
-            except posix_ipc.BusyError:
-                return False
-            except posix_ipc.SignalError:
-                continue
-            except Exception as error:
-                raise self._failed(error) from error
-            return True
-        return False
-
-    def _be_patient(self) -> Any:
-        """Another descriptor, which waits: not to wait is a property of a descriptor."""
         try:
-            patient = posix_ipc.MessageQueue(self.name, read=False)
-        except (OSError, posix_ipc.Error) as error:
+            if self._patience is None:
+                self._patience = Patience(self.name, self.fd)
+            return self._patience.send(body, number, seconds)
+        except Exception as error:
             raise self._failed(error) from error
-        if not os.path.sameopenfile(patient.mqd, self.fd):
-            patient.close()
-            raise LaneGone(f"posix:{self.name}: its owner made another one of that name")
-        self._patient = patient
-        return patient
 
     def receive(self) -> tuple[bytes, int] | None:
         """See ``ForeignLane.receive``."""
@@ -160,9 +140,9 @@ class ForeignPosix:
             self._mqd = c_int(-1)
             self.fd = -1
             self._queue.close()
-            if self._patient is not None:
-                self._patient.close()
-                self._patient = None
+            if self._patience is not None:
+                self._patience.close()
+                self._patience = None
 
 
 def open_posix(address: Address) -> ForeignPosix:

@@ -28,10 +28,6 @@ SIZES = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1
 #: Lanes that cost no more (bytes) are made wherever there is room; for others there must be room for so many more.
 SMALL, SPARE = 10 * (512 + MESSAGE_COST), 3
 
-#: How often a sender looks at a full lane, others running in between, before it sleeps: to be woken takes
-#: longer than a consumer that runs takes to make room.
-YIELDS = 16
-
 _PROC = Path("/proc/sys/fs/mqueue")
 
 

@@ -16,8 +16,6 @@ import ctypes
 import errno
 import logging
 import os
-import select
-import time
 from collections.abc import Callable, Iterable
 from ctypes import c_int, c_size_t, c_void_p
 from itertools import repeat, starmap
@@ -27,7 +25,8 @@ from typing import Any
 import posix_ipc
 
 from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
-from haypile.lanes.limits import YIELDS, LaneRoom
+from haypile.lanes.limits import LaneRoom
+from haypile.lanes.patience import Patience
 from haypile.lanes.support import check_support
 
 LOGGER = logging.getLogger("haypile")
@@ -55,7 +54,7 @@ mq_receive = _find_mq_receive()
 class PosixLane:
     """A handle of one POSIX message queue. See ``lane.Lane``."""
 
-    __slots__ = ("_mqd", "_queue", "_receive", "_room", "_send", "_size", "fd", "maxmsg", "msgsize", "name")
+    __slots__ = ("_mqd", "_patience", "_queue", "_receive", "_send", "_size", "fd", "maxmsg", "msgsize", "name")
 
     lead = 0
 
@@ -70,8 +69,8 @@ class PosixLane:
         self.msgsize: int = queue.max_message_size
         self._mqd = c_int(self.fd)
         self._size = c_size_t(self.msgsize)
-        #: Polls for room; made when the lane was full for the first time.
-        self._room: select.poll | None = None
+        #: Made when the lane was full for the first time.
+        self._patience: Patience | None = None
 
     @property
     def ours(self) -> bool:
@@ -100,27 +99,14 @@ class PosixLane:
 
     def send_wait(self, record: bytes, seconds: float) -> bool:
         """See ``Lane.send_wait``."""
-        # First for room for several: who comes back for a single place finds the lane full again at once, and who
-        # made that place has lost its processor.
-        half = self.maxmsg // 2
-        for _ in range(YIELDS):
-            os.sched_yield()
-            if self.depth() <= half and self.send(record):
-                return True
-        for _ in range(YIELDS):
-            if self.send(record):
-                return True
-            os.sched_yield()
-        deadline = time.monotonic() + seconds
-        poll = self._room
-        if poll is None:
-            poll = self._room = select.poll()
-            poll.register(self.fd, select.POLLOUT)
-        while (left := deadline - time.monotonic()) > 0:
-            poll.poll(left * 1000)
-            if self.send(record):
-                return True
-        return False
+        try:
+            if self._patience is None:
+                self._patience = Patience(self.name, self.fd)
+            return self._patience.send(record, 0, seconds)
+        except OSError:  # no descriptor left for it
+            return self.send(record)
+        except Exception as error:
+            return self._send_failed(error, record)
 
     def receive(self) -> bytes | None:
         """See ``Lane.receive``."""
@@ -178,9 +164,11 @@ class PosixLane:
         if self.fd >= 0:
             # Prebuilt arguments must not name a descriptor that something else may get.
             self._mqd = c_int(-1)
-            self._room = None
             self.fd = -1
             self._queue.close()
+            if self._patience is not None:
+                self._patience.close()
+                self._patience = None
 
     def unlink(self) -> None:
         """See ``Lane.unlink``."""

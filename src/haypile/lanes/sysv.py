@@ -31,7 +31,7 @@ from typing import Any
 import sysv_ipc
 
 from haypile.lanes.errors import LaneGone, TooBig
-from haypile.lanes.limits import YIELDS, LaneRoom
+from haypile.lanes.limits import LaneRoom
 
 LOGGER = logging.getLogger("haypile")
 
@@ -53,6 +53,9 @@ _BusyError = sysv_ipc.BusyError
 _PROC = Path("/proc/sys/kernel")
 _ANY = c_long(0)
 NOWAIT = c_int(0o4000)
+#: How often a sender looks at a full lane, others running in between, before it sleeps: to be woken takes
+#: longer than a consumer that runs takes to make room.
+YIELDS = 16
 #: How long a sender sleeps between two looks at a full lane, s.
 _NAP = 0.00005
 
