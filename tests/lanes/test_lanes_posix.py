@@ -78,6 +78,35 @@ def test_waiting_for_room(lane: PosixLane) -> None:
     other.close()
 
 
+def test_looking_for_room_pays_or_is_left_out(lane: PosixLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that runs makes room meanwhile; where there is none, or there are several, nobody looks for long."""
+    looks = 0
+    running = True
+
+    def others_run() -> None:
+        nonlocal looks
+        looks += 1
+        while running and lane.receive() is not None:
+            pass
+
+    monkeypatch.setattr("haypile.lanes.posix.os.sched_yield", others_run)
+    for _ in range(50):
+        while lane.send(b"x"):
+            pass
+        assert lane.send_wait(b"y", 0)
+    assert looks == 50
+    running, looks = False, 0
+    while lane.send(b"x"):
+        pass
+    for _ in range(posix.IN_VAIN * 10):
+        assert not lane.send_wait(b"y", 0)
+    assert looks <= posix.YIELDS * 17
+    looks = 0
+    for _ in range(posix.IN_VAIN * 10):
+        assert not lane.send_wait(b"y", 0, consumers=2)
+    assert looks == 0
+
+
 def test_waiting_for_room_leaves_no_descriptor(lane: PosixLane) -> None:
     other = PosixLanes().open(lane.name)
     assert other is not None

@@ -238,12 +238,13 @@ class QueueHandle(Elsewhere):
 
     def wait_for_room(self, lane: Lane, record: bytes, patience: float) -> bool:
         """The lane is full: wait for another session's consumer, unless that was in vain lately."""
-        if self.words[self.base + CONSUMERS] <= self.own_consumers:
+        consumers = self.words[self.base + CONSUMERS]
+        if consumers <= self.own_consumers:
             return False
         if self.in_vain:
             self.in_vain -= 1
             return False
-        if lane.send_wait(record, patience):
+        if lane.send_wait(record, patience, consumers):
             return True
         self.in_vain = IN_VAIN
         return False

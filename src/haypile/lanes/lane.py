@@ -50,8 +50,8 @@ class Lane(Protocol):
     def send(self, record: bytes) -> bool:
         """Send; False when the lane is full. Raises ``LaneGone``, ``TooBig``."""
 
-    def send_wait(self, record: bytes, seconds: float) -> bool:
-        """Send, waiting up to ``seconds`` for room. Raises ``LaneGone``, ``TooBig``."""
+    def send_wait(self, record: bytes, seconds: float, consumers: int = 1) -> bool:
+        """Send, waiting up to ``seconds`` for room, which ``consumers`` make. Raises ``LaneGone``, ``TooBig``."""
 
     def receive(self) -> bytes | None:
         """The oldest record, b"" for a token, None when the lane is empty. Raises ``LaneGone``."""

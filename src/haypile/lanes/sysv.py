@@ -105,7 +105,7 @@ class SysVLane:
             raise LaneGone(f"{self.name}: {error}") from error
         return True
 
-    def send_wait(self, record: bytes, seconds: float) -> bool:
+    def send_wait(self, record: bytes, seconds: float, consumers: int = 1) -> bool:
         """See ``Lane.send_wait``. Looks again and again: msgsnd knows no time limit."""
         for _ in range(YIELDS):
             if self.send(record):
