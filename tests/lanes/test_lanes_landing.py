@@ -70,6 +70,70 @@ def test_a_short_record_after_a_long_one(lane: Lane, landing: Landing, place: Pa
     assert [landed.record for landed in Landing.read(place / "1.landing")] == [b"short but long enough"]
 
 
+def test_several_at_a_time(lane: Lane, landing: Landing, place: Path) -> None:
+    records = [b"a record of some length", b"", b"z" * 8192, b"the last one of the records"]
+    for record in records:
+        lane.send(record)
+    found = landing.take_some(lane, 7, 3)
+    assert [record for _, record in found] == records[:3]
+    assert [landing.record(slot) for slot, _ in found] == records[:3]
+    assert [record for _, record in landing.take_some(lane, 8, 9)] == records[3:]
+    assert landing.take_some(lane, 8, 9) == []
+    assert [(one.record, one.owner) for one in Landing.read(place / "1.landing")] == [
+        (records[0], 7),
+        (records[2], 7),
+        (records[3], 8),
+    ]
+    assert landing.free == 4
+    for _ in range(6):
+        lane.send(b"x" * 20)
+    assert len(landing.take_some(lane, 7, 9)) == 4
+    with pytest.raises(IndexError):
+        landing.take_some(lane, 7, 9)
+    assert lane.depth() == 2 and landing.free == 0 and not landing.late
+
+
+class Failing:
+    """A lane that fails after so many records, before or after the next one came."""
+
+    def __init__(self, lane: Lane, good: int, error: BaseException, after: bool = False) -> None:
+        self.lane, self.good, self.error, self.after, self.lead = lane, good, error, after, lane.lead
+
+    def receive_into(self, address: object) -> int:
+        self.good -= 1
+        length = self.lane.receive_into(address) if self.good >= 0 or self.after else 0  # type: ignore[arg-type]
+        if self.good < 0:
+            raise self.error
+        return length
+
+
+@pytest.mark.parametrize("good", [0, 1, 3])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_among_several_loses_nothing(lane: Lane, landing: Landing, good: int, after: bool) -> None:
+    records = [b"record number %d of five" % number for number in range(5)]
+    for record in records:
+        lane.send(record)
+    with pytest.raises(KeyboardInterrupt):
+        landing.take_some(Failing(lane, good, KeyboardInterrupt(), after), 7, 9)  # type: ignore[arg-type]
+    assert len(landing.late) == good + after
+    got = []
+    while some := landing.take_some(lane, 7, 9):
+        got += [record[: len(records[0])] for _, record in some]
+    assert got == records and not landing.late
+
+
+@pytest.mark.parametrize("good", [1, 3])
+def test_what_came_before_a_lane_went_is_given(lane: Lane, landing: Landing, good: int) -> None:
+    for number in range(5):
+        lane.send(b"record number %d of five" % number)
+    failing = Failing(lane, good, LaneGone("gone"))
+    assert len(landing.take_some(failing, 7, 9)) == good  # type: ignore[arg-type]
+    assert not landing.late and landing.free == 8 - good
+    with pytest.raises(LaneGone):
+        landing.take_some(failing, 7, 9)  # type: ignore[arg-type]
+    assert landing.free == 8 - good
+
+
 def test_slots_run_out(lane: Lane, landing: Landing) -> None:
     for _ in range(9):
         lane.send(b"x" * 20)

@@ -234,22 +234,21 @@ class Source:
         landing = holdings.landing
         if landing.free <= RESERVE:
             holdings.spill()
-        budget = min(budget, landing.free - RESERVE)
-        for _ in range(budget):
-            slot = landing.take(lane, 0, self.handle.id)
-            if slot is None:
-                self.idle = self.handle.may_sleep(lane)
-                break
-            record = landing.record(slot)
-            if len(record) == landing.slot_bytes:
-                record = message.trim(record, self.session.nonce)
-            if not record:
-                landing.clear(slot)
-                break
-            got.append(_new_tuple(Taken, (record, False, slot, 0, b"", 0)))
-            if len(got) == 1 and not lane.depth():
-                self.idle = self.handle.may_sleep(lane)
-                break
+        left, more = 1, min(budget, landing.free - RESERVE)
+        while left and more > 0:
+            some = landing.take_some(lane, self.handle.id, min(left, more))
+            for slot, record in some:
+                if len(record) == landing.slot_bytes:
+                    record = message.trim(record, self.session.nonce)
+                if record:
+                    got.append(_new_tuple(Taken, (record, False, slot, 0, b"", 0)))
+                else:
+                    landing.clear(slot)
+                    more = 0  # a token: the queue is to be looked at again
+            more -= len(some)
+            left = lane.depth()
+        if not left and more >= 0:
+            self.idle = self.handle.may_sleep(lane)
 
     def serve_hay(self, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """One transaction: what is in the lane joins the hay, and the heads come out of it."""
