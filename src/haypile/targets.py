@@ -23,7 +23,7 @@ import pika.connection
 from pika import exceptions
 from pika.connection import Parameters
 
-from haypile.broker.ports import CONSUMER_TIMEOUT, VhostTarget
+from haypile.broker.ports import CONSUMER_TIMEOUT, LOOK, VhostTarget
 from haypile.launch import URL_VARIABLE as URL_VARIABLE
 
 #: pika's own, whatever ``swap`` puts there later.
@@ -42,6 +42,7 @@ DURABILITIES = ("disk", "host")
 
 DIRECTORY_VARIABLE = "HAYPILE_DIR"
 TIMEOUT_VARIABLE = "HAYPILE_CONSUMER_TIMEOUT"
+LOOK_VARIABLE = "HAYPILE_LOOK"
 JOURNAL_VARIABLE = "HAYPILE_JOURNAL_DIR"
 #: The routes file: where it is, else what it is called in the directory of the program's start.
 FILE_VARIABLE = "HAYPILE_ROUTES"
@@ -56,6 +57,7 @@ LONGEST_VHOST = 255
 _SURROUNDINGS = (
     DIRECTORY_VARIABLE,
     TIMEOUT_VARIABLE,
+    LOOK_VARIABLE,
     JOURNAL_VARIABLE,
     "XDG_RUNTIME_DIR",
     "XDG_STATE_HOME",
@@ -301,7 +303,8 @@ def find_target(url: LocalURL, virtual_host: str) -> VhostTarget:
         journal=journals and vhost_directory(journals / encoded(str(base)), vhost, transport),
         base=base,
         journal_base=journals,
-        consumer_timeout=consumer_timeout(),
+        consumer_timeout=from_environment(TIMEOUT_VARIABLE, "milliseconds", CONSUMER_TIMEOUT),
+        look=from_environment(LOOK_VARIABLE, "microseconds", LOOK),
         group=group,
     )
 
@@ -329,11 +332,11 @@ def outright(target: VhostTarget) -> str:
     return f"{target.transport}:///{quote(target.vhost, safe='')}?{urlencode(options)}"
 
 
-def consumer_timeout() -> int:
-    """ms within which deliveries are to be acknowledged; 0: any time. Raises TargetError."""
-    said = os.environ.get(TIMEOUT_VARIABLE)
+def from_environment(variable: str, unit: str, default: int) -> int:
+    """What ``variable`` says. Raises TargetError."""
+    said = os.environ.get(variable)
     if not said:
-        return CONSUMER_TIMEOUT
+        return default
     if not said.isdecimal():
-        raise TargetError(f"{TIMEOUT_VARIABLE} is {said!r}, but must be a number of milliseconds")
+        raise TargetError(f"{variable} is {said!r}, but must be a number of {unit}")
     return int(said)

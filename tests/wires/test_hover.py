@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from haypile.wires.hover import FEW, LINGER, MOST, PATIENT, SCEPTICAL, SHORT, SLICE, Hover
+from haypile.wires.hover import FEW, MOST, PATIENT, SCEPTICAL, SHORT, SLICE, Hover
 
-TICK = 1e-6
+TICK, LINGER = 1e-6, 1e-4
 
 
 class Machine:
     """A clock, what a yield takes, when the next message comes, and how often there was what."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: float = LINGER) -> None:
         self.now = 0.0
         self.yielding = 0.0
         #: Seconds from the beginning of a wait to a message; from a sleep it takes ``waking`` more to hear of it.
@@ -18,7 +18,7 @@ class Machine:
         self.messages = self.yields = self.sleeps = self.looks = 0
         self.due = 0.0
         self.alone = True
-        self.hover = Hover(lambda: self.now, self.let_others_run)
+        self.hover = Hover(look, lambda: self.now, self.let_others_run)
 
     def let_others_run(self) -> None:
         self.yields += 1
@@ -141,3 +141,9 @@ def test_no_look_for_what_others_look_for() -> None:
     assert machine.wait(1000) == (1000, 0, 1000)
     machine.alone = True
     assert machine.wait(1000)[2] <= PATIENT
+
+
+def test_no_look_at_all() -> None:
+    machine = Machine(0.0)
+    machine.gap = LINGER / 4
+    assert machine.wait(1000) == (1000, 0, 1000)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from haypile.broker.ports import Outbox
-from haypile.wires.hover import LINGER, PATIENT, SHORT
+from haypile.broker.ports import Outbox, VhostTarget
+from haypile.wires.hover import PATIENT, SHORT
 from haypile.wires.looking import GLANCE, LookingWire
 
-TICK = 1e-6
+TICK, LINGER = 1e-6, 1e-4
 FD = 5
 
 
@@ -98,7 +99,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 @pytest.fixture
 def wire(loop: Loop) -> Iterator[LookingWire]:
-    target: Any = None
+    target = VhostTarget(Path(), "/", look=100)
     connection: Any = loop
     one = LookingWire(connection, target, lambda fd, callback: None, lambda fd: None, patience=0.0)
     session: Any = Session(one, loop)

@@ -57,6 +57,8 @@ class LookingOutbox(Outbox, Protocol):
 
 #: ms; RabbitMQ's default is half an hour.
 CONSUMER_TIMEOUT = 1_800_000
+#: us; four times what a wake-up takes in a virtual machine.
+LOOK = 100
 
 
 class VhostTarget(NamedTuple):
@@ -79,3 +81,5 @@ class VhostTarget(NamedTuple):
     #: Id of the group whose members share the vhost; None: it is this user's alone.
     group: int | None = None
     options: Mapping[str, str] = MappingProxyType({})
+    #: us for which a loop looks for the next message before it sleeps, where they follow closely; 0: it never does.
+    look: int = LOOK

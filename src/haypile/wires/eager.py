@@ -42,7 +42,7 @@ class EagerWire(LocalWire):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._hover = Hover()
+        self._hover = Hover(self.target.look / 1e6)
 
     @property
     def restless(self) -> bool:

@@ -12,9 +12,9 @@ out for a while.
 
 Where publisher and consumer run on different processors, a wake-up takes longer than the message: 25 us and more in a
 virtual machine, twice for a request and its reply. Whoever was woken soon after it had fallen asleep, several times
-in a row, looks for ``LINGER`` seconds at most before it sleeps again, and lets others run between two looks. After a
-look in vain it takes twice as many short sleeps until the next one. Whoever waits longer never looks: idle costs
-nothing. Nor does who has competitors: all of them would look for the same message.
+in a row, looks around for a moment before it sleeps again (100 us, ``HAYPILE_LOOK``), and lets others run between two
+looks. After a moment in vain it takes twice as many short sleeps until the next one. Whoever waits longer never looks:
+idle costs nothing. Nor does who has competitors: all of them would look for the same message.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from collections.abc import Callable
 SLICE, FEW = 0.001, 2
 #: After yields in vain it is left out so many times at most.
 MOST = 1023
-#: The longest look before a sleep, seconds.
-LINGER = 0.0001
 #: A sleep no longer than this, seconds, was short: a request, its reply, and both wake-ups.
 SHORT = 0.0003
 #: So many short sleeps in a row are followed by a look; and so many, when looks have been in vain.
@@ -64,12 +62,16 @@ class Pace:
 class Hover:
     """How one process waits that has nothing else to do."""
 
-    __slots__ = ("_clock", "_left_out", "_long", "_next", "_pace", "_yield", "_yielded")
+    __slots__ = ("_clock", "_left_out", "_long", "_look_for", "_next", "_pace", "_yield", "_yielded")
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, let_others_run: Callable[[], None] = os.sched_yield
+        self,
+        look: float,
+        clock: Callable[[], float] = time.monotonic,
+        let_others_run: Callable[[], None] = os.sched_yield,
     ) -> None:
-        """``clock``: seconds."""
+        """``look``: of how many seconds by ``clock``; 0: never."""
+        self._look_for = look
         self._clock = clock
         self._yield = let_others_run
         self._pace = Pace()
@@ -92,8 +94,8 @@ class Hover:
         else:
             self._yield()
             self._long = clock() - began >= SLICE
-        if pace.brisk and alone():
-            found = self._look(turn, began + LINGER)
+        if pace.brisk and self._look_for and alone():
+            found = self._look(turn, began + self._look_for)
             pace.looked(found)
             if found:
                 return

@@ -4,7 +4,7 @@ Owns: when the loop is kept awake, and for how long.
 Must not know: the loop, what is looked for (``Session.peek``).
 
 See ``hover`` for why. The loop has other work: a look lasts ``GLANCE`` seconds, then the loop turns, and descriptors,
-timers and callbacks of others have their turn; then comes the next one, until ``LINGER`` seconds are over.
+timers and callbacks of others have their turn; then comes the next one, until 100 us are over (``HAYPILE_LOOK``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from haypile.wires.hover import LINGER, Pace
+from haypile.wires.hover import Pace
 from haypile.wires.local import LocalWire
 
 #: The longest look between two turns of the loop, seconds.
@@ -25,6 +25,7 @@ class LookingWire(LocalWire):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._pace = Pace()
+        self._look_for = self.target.look / 1e6
         #: When the wait began, and when the look ends; 0: there is none.
         self._resting = self._until = 0.0
 
@@ -43,9 +44,9 @@ class LookingWire(LocalWire):
         # The loop is about to block, as far as it is up to us.
         self._resting = now = time.monotonic()
         if self._until:
-            self._until = now + LINGER
-        elif self._pace.brisk and hasattr(session, "alone") and session.alone():
-            self._until = now + LINGER
+            self._until = now + self._look_for
+        elif self._look_for and self._pace.brisk and hasattr(session, "alone") and session.alone():
+            self._until = now + self._look_for
             self.connection.call_soon(self._look)
         else:
             self._doze(session)
