@@ -279,3 +279,20 @@ def test_names_that_cannot_be(name: str) -> None:
     """A connection error."""
     with pytest.raises(TargetError):
         vhost_directory(BASE, name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "of", "unit"),
+    [("HAYPILE_LOOK", "look", "micro"), ("HAYPILE_CONSUMER_TIMEOUT", "consumer_timeout", "milli")],
+)
+def test_numbers_from_the_environment(monkeypatch: pytest.MonkeyPatch, variable: str, of: str, unit: str) -> None:
+    here = haypile.ConnectionParameters("localhost")
+    default = getattr(local(here), of)
+    assert default > 0
+    for said, meant in (("0", 0), ("250", 250), ("", default)):
+        monkeypatch.setenv(variable, said)
+        assert getattr(local(here), of) == meant
+    for wrong in ("-1", "soon", "1.5"):
+        monkeypatch.setenv(variable, wrong)
+        with pytest.raises(TargetError, match=f"{variable} is '{wrong}', but must be a number of {unit}seconds"):
+            local(here)
