@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from haypile.wires.hover import FEW, MOST, PATIENT, SCEPTICAL, SHORT, SLICE, Hover
+import pytest
+
+from haypile.wires.hover import CROWDED, FEW, MOST, PATIENT, PERIOD, SCEPTICAL, SHORT, SLICE, Crowd, Hover, waited
 
 TICK, LINGER = 1e-6, 1e-4
 
@@ -18,7 +20,8 @@ class Machine:
         self.messages = self.yields = self.sleeps = self.looks = 0
         self.due = 0.0
         self.alone = True
-        self.hover = Hover(look, lambda: self.now, self.let_others_run)
+        self.waited = 0.0
+        self.hover = Hover(look, lambda: self.now, self.let_others_run, lambda: self.waited)
 
     def let_others_run(self) -> None:
         self.yields += 1
@@ -147,3 +150,43 @@ def test_no_look_at_all() -> None:
     machine = Machine(0.0)
     machine.gap = LINGER / 4
     assert machine.wait(1000) == (1000, 0, 1000)
+
+
+def test_no_look_where_processors_are_scarce() -> None:
+    machine = Machine()
+    machine.gap = LINGER / 4
+    machine.wait(PATIENT)
+    assert machine.wait(1000)[2] == 0
+    slept = looked = 0
+    for _ in range(2000):
+        machine.waited += machine.gap * CROWDED * 2
+        sleeps = machine.wait(1)[2]
+        slept, looked = slept + sleeps, looked + 1 - sleeps
+    assert looked <= 2 * PERIOD / machine.gap, "until it was seen"
+    assert machine.wait(2000)[2] <= 2 * PERIOD / machine.gap, "until it was seen to be over"
+    assert machine.wait(1000)[2] == 0
+
+
+def test_a_crowd_is_seen_by_what_was_waited_for() -> None:
+    past = [1000.0]
+    crowd = Crowd(lambda: past[0])
+    assert not crowd.around(5.0), "nothing is known yet"
+    past[0] += PERIOD * CROWDED * 0.9
+    assert not crowd.around(5.0 + PERIOD)
+    past[0] += PERIOD * CROWDED * 1.1
+    assert not crowd.around(5.0 + PERIOD * 1.5), "it is not asked for all the time"
+    assert crowd.around(5.0 + PERIOD * 2)
+    assert crowd.around(5.0 + PERIOD * 2.5)
+    assert not crowd.around(5.0 + PERIOD * 3)
+
+
+def test_what_the_kernel_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = waited()
+    assert before >= 0.0
+    assert waited() >= before
+
+    def refuse(*_: object) -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("haypile.wires.hover.os.open", refuse)
+    assert waited() == 0.0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from haypile.broker.ports import Outbox, VhostTarget
-from haypile.wires.hover import PATIENT, SHORT
+from haypile.wires.hover import PATIENT, SHORT, Crowd
 from haypile.wires.looking import GLANCE, LookingWire
 
 TICK, LINGER = 1e-6, 1e-4
@@ -104,6 +104,7 @@ def wire(loop: Loop) -> Iterator[LookingWire]:
     one = LookingWire(connection, target, lambda fd, callback: None, lambda fd: None, patience=0.0)
     session: Any = Session(one, loop)
     one.session = session
+    one._crowd = Crowd(lambda: 0.0)
     yield one
     one.session = None
 
@@ -199,3 +200,15 @@ def test_what_others_look_for_is_not_looked_for(wire: Any, loop: Loop) -> None:
     make_brisk(wire, loop)
     assert wire.session.looks == 0
     assert not wire.session.dozing
+
+
+def test_who_waits_for_a_processor_does_not_look(wire: Any, loop: Loop) -> None:
+    wire._crowd = Crowd(lambda: loop.now)
+    make_brisk(wire, loop)
+    for _ in range(200):
+        woken(wire, loop, SHORT / 2)
+    looks = wire.session.looks
+    assert looks > 0, "before it was known"
+    for _ in range(200):
+        woken(wire, loop, SHORT / 2)
+    assert wire.session.looks == looks

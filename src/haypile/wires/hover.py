@@ -14,7 +14,8 @@ Where publisher and consumer run on different processors, a wake-up takes longer
 virtual machine, twice for a request and its reply. Whoever was woken soon after it had fallen asleep, several times
 in a row, looks around for a moment before it sleeps again (100 us, ``HAYPILE_LOOK``), and lets others run between two
 looks. After a moment in vain it takes twice as many short sleeps until the next one. Whoever waits longer never looks:
-idle costs nothing. Nor does who has competitors: all of them would look for the same message.
+idle costs nothing. Nor does who has competitors, for all of them would look for the same message, nor who has to wait
+for a processor now and then: others could do something with it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MOST = 1023
 SHORT = 0.0003
 #: So many short sleeps in a row are followed by a look; and so many, when looks have been in vain.
 PATIENT, SCEPTICAL = 4, 4096
+#: The share of the time that shows a crowd, and how often it is asked for, seconds.
+CROWDED, PERIOD = 0.1, 0.01
 
 
 class Pace:
@@ -59,18 +62,51 @@ class Pace:
             self._short, self._enough = 0, min(2 * self._enough, SCEPTICAL)
 
 
+def waited() -> float:
+    """Seconds that this thread has waited for a processor, all in all; 0.0 where the kernel does not count them."""
+    try:
+        fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        try:
+            return int(os.read(fd, 100).split()[1]) / 1e9
+        finally:
+            os.close(fd)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+class Crowd:
+    """Whether there are more who want a processor than there are processors."""
+
+    __slots__ = ("_around", "_next", "_since", "_waited", "_waited_before")
+
+    def __init__(self, waited: Callable[[], float] = waited) -> None:
+        self._waited = waited
+        self._around = False
+        self._waited_before = self._since = self._next = 0.0
+
+    def around(self, now: float) -> bool:
+        """At ``now``, seconds: this thread has waited for more than ``CROWDED`` of the time since it was last asked."""
+        if now >= self._next:
+            waited = self._waited()
+            self._around = self._next > 0 and waited - self._waited_before > CROWDED * (now - self._since)
+            self._waited_before, self._since, self._next = waited, now, now + PERIOD
+        return self._around
+
+
 class Hover:
     """How one process waits that has nothing else to do."""
 
-    __slots__ = ("_clock", "_left_out", "_long", "_look_for", "_next", "_pace", "_yield", "_yielded")
+    __slots__ = ("_clock", "_crowd", "_left_out", "_long", "_look_for", "_next", "_pace", "_yield", "_yielded")
 
     def __init__(
         self,
         look: float,
         clock: Callable[[], float] = time.monotonic,
         let_others_run: Callable[[], None] = os.sched_yield,
+        waited: Callable[[], float] = waited,
     ) -> None:
         """``look``: of how many seconds by ``clock``; 0: never."""
+        self._crowd = Crowd(waited)
         self._look_for = look
         self._clock = clock
         self._yield = let_others_run
@@ -94,7 +130,7 @@ class Hover:
         else:
             self._yield()
             self._long = clock() - began >= SLICE
-        if pace.brisk and self._look_for and alone():
+        if pace.brisk and self._look_for and not self._crowd.around(began) and alone():
             found = self._look(turn, began + self._look_for)
             pace.looked(found)
             if found:

@@ -59,7 +59,7 @@ class Orphan:
         )
 
     pressure = _NoPressure()
-    handle = on_ready = on_timer = before_sleep = pump = refuse
+    handle = on_ready = on_timer = before_sleep = pump = peek = doze = refuse
 
     def close(self) -> None:
         """The parent goes on with it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from haypile.wires.hover import Pace
+from haypile.wires.hover import Crowd, Pace
 from haypile.wires.local import LocalWire
 
 #: The longest look between two turns of the loop, seconds.
@@ -25,6 +25,7 @@ class LookingWire(LocalWire):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._pace = Pace()
+        self._crowd = Crowd()
         self._look_for = self.target.look / 1e6
         #: When the wait began, and when the look ends; 0: there is none.
         self._resting = self._until = 0.0
@@ -45,11 +46,16 @@ class LookingWire(LocalWire):
         self._resting = now = time.monotonic()
         if self._until:
             self._until = now + self._look_for
-        elif self._look_for and self._pace.brisk and hasattr(session, "alone") and session.alone():
+        elif self._pace.brisk and self._may_look(session, now):
             self._until = now + self._look_for
             self.connection.call_soon(self._look)
         else:
             self._doze(session)
+
+    def _may_look(self, session: Any, now: float) -> bool:
+        if not self._look_for or self._crowd.around(now):
+            return False
+        return hasattr(session, "alone") and bool(session.alone())
 
     def on_ready(self, fd: int) -> None:
         """A descriptor of the session is readable."""
