@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from haypile.wires.hover import CROWDED, FEW, MOST, PATIENT, PERIOD, SCEPTICAL, SHORT, SLICE, Crowd, Hover, waited
+from haypile.wires.hover import (
+    CROWDED,
+    FEW,
+    MOST,
+    PATIENT,
+    PERIOD,
+    SCEPTICAL,
+    SHORT,
+    SLICE,
+    STREAM,
+    Crowd,
+    Hover,
+    waited,
+)
 
 TICK, LINGER = 1e-6, 1e-4
 
@@ -190,3 +203,26 @@ def test_what_the_kernel_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("haypile.wires.hover.os.open", refuse)
     assert waited() == 0.0
+
+
+def test_a_stream_is_slept_for() -> None:
+    """Who looks takes it one by one; who sleeps has several when it wakes."""
+    machine = Machine()
+    machine.gap = LINGER / 4
+    machine.wait(PATIENT)
+    assert machine.wait(100)[2] == 0
+    machine.gap, machine.messages = STREAM / 2, 1
+    machine.wait(PATIENT)
+    machine.gap, machine.messages = SHORT / 4, 10
+    assert machine.wait(1000) == (1000, 0, 1000)
+
+
+def test_a_message_that_is_there_already_now_and_then_is_no_stream() -> None:
+    machine = Machine()
+    machine.messages = 1
+    slept = 0
+    for _ in range(200):
+        for gap in (LINGER / 4, STREAM / 2, STREAM / 2, LINGER / 8):
+            machine.gap = gap
+            slept += machine.wait(1)[2]
+    assert slept == PATIENT

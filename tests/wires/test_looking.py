@@ -33,7 +33,7 @@ class Loop:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.soon.append(callback)
 
-    def receive_method(self, number: int, method: Any) -> None:
+    def receive_content(self, number: int, method: Any, properties: Any, body: bytes) -> None:
         self.received.append(method)
 
     def turn(self) -> bool:
@@ -66,9 +66,12 @@ class Session:
         self.coming: deque[float] = deque()
 
     def take(self) -> None:
+        batch: list[Any] = []
         while self.coming and self.coming[0] <= self.loop.now:
+            batch.append((len(self.coming), None, b""))
             self.coming.popleft()
-            self.outbox.method(1, len(self.coming))
+        if batch:
+            self.outbox.contents(1, batch)
         self.dozing.add("q")
 
     def peek(self) -> None:
@@ -212,3 +215,22 @@ def test_who_waits_for_a_processor_does_not_look(wire: Any, loop: Loop) -> None:
     for _ in range(200):
         woken(wire, loop, SHORT / 2)
     assert wire.session.looks == looks
+
+
+def test_a_stream_is_slept_for(wire: Any, loop: Loop) -> None:
+    """It comes in larger parts then."""
+    for _ in range(PATIENT):
+        woken(wire, loop, SHORT / 2)
+    session = wire.session
+    loop.now += SHORT / 2
+    session.coming.extend(loop.now + TICK * number for number in range(PATIENT * 2))
+    wire.on_ready(FD)
+    loop.until_it_sleeps()
+    looks = session.looks
+    for _ in range(100):
+        loop.now += SHORT / 2
+        session.coming.extend([loop.now] * 3)
+        wire.on_ready(FD)
+        loop.until_it_sleeps()
+    assert session.looks == looks
+    assert not session.dozing

@@ -13,8 +13,9 @@ out for a while.
 Where publisher and consumer run on different processors, a wake-up takes longer than the message: 25 us and more in a
 virtual machine, twice for a request and its reply. Whoever was woken soon after it had fallen asleep, several times
 in a row, looks around for a moment before it sleeps again (100 us, ``HAYPILE_LOOK``), and lets others run between two
-looks. After a moment in vain it takes twice as many short sleeps until the next one. Whoever waits longer never looks:
-idle costs nothing. Nor does who has competitors, for all of them would look for the same message, nor who has to wait
+looks. After a moment in vain it takes twice as many short sleeps until the next one, and so it does where a stream
+comes, which is taken one by one by who looks, and by the dozen by who sleeps. Whoever waits longer never looks: idle
+costs nothing. Nor does who has competitors, for all of them would look for the same message, nor who has to wait
 for a processor now and then: others could do something with it.
 """
 
@@ -32,6 +33,8 @@ MOST = 1023
 SHORT = 0.0003
 #: So many short sleeps in a row are followed by a look; and so many, when looks have been in vain.
 PATIENT, SCEPTICAL = 4, 4096
+#: Found sooner than this, seconds, several times in a row: a stream, of which more comes together after a sleep.
+STREAM = 0.000005
 #: The share of the time that shows a crowd, and how often it is asked for, seconds.
 CROWDED, PERIOD = 0.1, 0.01
 
@@ -39,27 +42,36 @@ CROWDED, PERIOD = 0.1, 0.01
 class Pace:
     """How closely messages follow one another."""
 
-    __slots__ = ("_enough", "_short")
+    __slots__ = ("_enough", "_short", "_stream")
 
     def __init__(self) -> None:
         #: Short sleeps in a row, and how many it takes for a look.
         self._short, self._enough = 0, PATIENT
+        #: Looks that found something at once, or several messages, more than others lately.
+        self._stream = 0
 
     @property
     def brisk(self) -> bool:
         """Whether a look is worth while."""
         return self._short >= self._enough
 
-    def slept(self, seconds: float) -> None:
-        """So long it took to be woken by something."""
-        self._short = self._short + 1 if seconds < SHORT else 0
+    def slept(self, seconds: float, messages: int) -> None:
+        """So long it took to be woken, and so many ``messages`` there were then."""
+        self._short = self._short + 1 if seconds < SHORT and messages < FEW else 0
 
-    def looked(self, found: bool) -> None:
-        """Whether a look found something."""
-        if found:
-            self._enough = max(self._enough >> 1, PATIENT)
-        else:
-            self._short, self._enough = 0, min(2 * self._enough, SCEPTICAL)
+    def found(self, seconds: float, messages: int) -> None:
+        """A look found so many ``messages`` after so long."""
+        if seconds >= STREAM and messages < FEW:
+            self._stream, self._enough = max(self._stream - 1, 0), max(self._enough >> 1, PATIENT)
+            return
+        self._stream += 1
+        if self._stream >= PATIENT:
+            self.in_vain()
+
+    def in_vain(self) -> None:
+        """A look found nothing, or what comes together after a sleep."""
+        self._stream = self._short = 0
+        self._enough = min(2 * self._enough, SCEPTICAL)
 
 
 def waited() -> float:
@@ -96,7 +108,19 @@ class Crowd:
 class Hover:
     """How one process waits that has nothing else to do."""
 
-    __slots__ = ("_clock", "_crowd", "_left_out", "_long", "_look_for", "_next", "_pace", "_yield", "_yielded")
+    __slots__ = (
+        "_clock",
+        "_crowd",
+        "_found",
+        "_left_out",
+        "_long",
+        "_look_for",
+        "_next",
+        "_pace",
+        "_slept",
+        "_yield",
+        "_yielded",
+    )
 
     def __init__(
         self,
@@ -116,6 +140,8 @@ class Hover:
         self._next = 1
         #: The last wait began with a yield, and that took long.
         self._yielded = self._long = False
+        #: How long the last wait slept, or looked until it found something (negative: it did not), seconds.
+        self._slept, self._found = SHORT, -1.0
 
     def wait(self, turn: Callable[[bool], bool], alone: Callable[[], bool]) -> None:
         """Until ``turn`` says that there was something to do; ``turn(True)`` sleeps until then.
@@ -130,12 +156,15 @@ class Hover:
         else:
             self._yield()
             self._long = clock() - began >= SLICE
+        self._slept, self._found = SHORT, -1.0
         if pace.brisk and self._look_for and not self._crowd.around(began) and alone():
-            found = self._look(turn, began + self._look_for)
-            pace.looked(found)
-            if found:
+            looking = clock()
+            if self._look(turn, began + self._look_for):
+                self._found = clock() - looking
                 return
-        pace.slept(clock() - began if turn(True) else SHORT)
+            pace.in_vain()
+        if turn(True):
+            self._slept = clock() - began
 
     def _look(self, turn: Callable[[bool], bool], until: float) -> bool:
         clock, let_others_run = self._clock, self._yield
@@ -147,6 +176,10 @@ class Hover:
 
     def came(self, messages: int) -> None:
         """So many messages were there when the wait was over."""
+        if self._found >= 0.0:
+            self._pace.found(self._found, messages)
+        else:
+            self._pace.slept(self._slept, messages)
         if not self._yielded:
             return
         if messages >= FEW or not self._long:
