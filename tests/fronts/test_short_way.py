@@ -15,6 +15,7 @@ from pika import exceptions
 
 import haypile
 from haypile import BasicProperties
+from haypile.fronts.select import EagerSelectConnection
 from haypile.wires import ways
 from haypile.wires.local import LocalWire
 from tests.fronts.conftest import Connect
@@ -315,3 +316,37 @@ def test_a_limit_comes_by_a_policy(
     assert channel.queue_declare("q", passive=True).method.message_count <= 2
     connection.close()
     other.close()
+
+
+@pytest.mark.parametrize("transport", ["posix", "sysv"])
+def test_a_program_with_channels_of_its_own(transport: str, make_vhost: Callable[[str], Vhost]) -> None:
+    """Under a BlockingConnection, too: they are left alone, and take the long way."""
+
+    class Mine(haypile.channel.Channel):  # type: ignore[misc]
+        """A program's own channel."""
+
+    class Connection(EagerSelectConnection):
+        """Which makes them."""
+
+        def _create_channel(self, number: int, on_open: Any) -> Mine:
+            return Mine(self, number, on_open)
+
+    parameters = haypile.URLParameters(make_vhost(transport).url)
+    with haypile.BlockingConnection(parameters, _impl_class=Connection) as connection:
+        channel = connection.channel()
+        assert type(channel._impl) is Mine
+        channel.queue_declare("q")
+        taken: list[bytes] = []
+
+        def take(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            taken.append(body)
+            channel.basic_ack(method.delivery_tag)
+
+        channel.basic_consume("q", take)
+        bodies = [b"%d" % number for number in range(30)]
+        for body in bodies:
+            channel.basic_publish("", "q", body)
+        deadline = time.monotonic() + 20
+        while len(taken) < len(bodies) and time.monotonic() < deadline:
+            connection.process_data_events(0.01)
+        assert taken == bodies

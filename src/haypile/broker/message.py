@@ -249,8 +249,8 @@ def reader(nonce: bytes) -> tuple[Callable[[bytes], Contents], ReadAll]:
     ) -> None:
         """Append deliveries to ``consumer`` to ``made``; each tag is ``step`` more, the first one more than ``last``.
 
-        What is no record goes ``aside``. The loop says once more what ``read`` does: calls and constructors would be
-        a third of all that a delivery takes.
+        What is no record goes ``aside``. The loop says once more what ``read`` does: that spares each message a call
+        and a constructor.
         """
         tag = last + 1
         for record in records:

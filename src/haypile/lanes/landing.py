@@ -180,7 +180,7 @@ class Landing:
         return slot
 
     def take_some(self, lane: Lane, owner: int, most: int) -> list[tuple[int, bytes]]:
-        """Up to ``most`` slots, and what is in them: ``take`` and ``record`` of as many, in a third of the time.
+        """Up to ``most`` slots, and what is in them: ``take`` and ``record`` of as many, in one loop.
 
         Fewer when the lane is empty, or when there are late ones, which come first. Raises as ``take`` does.
         """

@@ -583,11 +583,11 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
     def channel(self, channel_number: int | None = None) -> blocking_connection.BlockingChannel:
         """See pika."""
         channel: Any = super().channel(channel_number)
-        if type(channel) is blocking_connection.BlockingChannel:
-            wire = getattr(self._impl, "wire", None)
-            if wire is not None:
-                channel.__class__ = QuickChannel
-                channel.wire, channel.ways = wire, channel._impl.ways
+        impl: Any = channel._impl
+        # Short ways are forgotten by the channel under it (``WiredChannel``), which a program may have made its own.
+        if type(channel) is blocking_connection.BlockingChannel and type(impl) is WiredChannel:
+            channel.__class__ = QuickChannel
+            channel.wire, channel.ways = impl.wire, impl.ways
         return channel
 
 
