@@ -85,6 +85,7 @@ EFFECTS: list[tuple[Any, str]] = [
     (os, "posix_fallocate"),
     (os, "rename"),
     (os, "fdatasync"),
+    (os, "pwritev"),
     (Path, "unlink"),
     (os, "pwrite"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ from haypile.hay.gates import FLUSHED, LOG_EPOCH, PENDING
 from haypile.hay.journal import Journal
 from haypile.hay.layout import HELD_HEAD, JOURNALED
 from haypile.hay.store import Hay
+from tests.support.syncs import after_each
 
 ORDER = Struct(">BQI")
 STORM = int(os.environ.get("HAYPILE_STORM", "1"))
@@ -348,25 +350,70 @@ def test_a_body_that_looks_like_a_batch_is_none(kept: Hay, disk: Path) -> None:
 def test_everything_told_to_be_on_disk_was_synced(kept: Hay, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the files held at their last sync is kept aside; FLUSHED never claims more than that."""
     synced = disk / "synced" / "journal"
-    real = os.fdatasync
     syncs = 0
 
-    def sync(fd: int) -> None:
+    def synced_now() -> None:
         nonlocal syncs
-        real(fd)
         syncs += 1
         shutil.copytree(disk / "journal", synced, dirs_exist_ok=True)
 
-    put(kept, 1)
-    flush(kept)
-    monkeypatch.setattr(os, "fdatasync", sync)
-    for number in range(2, 30):
+    # A new log, and its first growth.
+    for number in (1, 2):
+        put(kept, number)
+        flush(kept)
+    after_each(monkeypatch, synced_now)
+    for number in range(3, 30):
         put(kept, number)
         goal = kept.gates.words[PENDING]
         assert kept.gates.words[FLUSHED] < goal
         flush(kept)
-        assert syncs == number - 1
+        assert syncs == number - 2
         assert numbers_in(disk / "synced")[-1] == number
+
+
+@pytest.mark.parametrize("where", ["opened", "written", "half"])
+def test_a_disk_that_cannot_be_written_to_past_the_page_cache(
+    kept: Hay, disk: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The journal is written all the same."""
+    asked, real = 0, os.pwritev
+
+    def pwritev(fd: int, buffers: list[memoryview], at: int) -> int:
+        nonlocal asked
+        asked += 1
+        if where == "half":
+            return real(fd, [buffers[0][:0]], at)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    if where == "opened":
+        monkeypatch.setattr(log, "open_direct", lambda fd: -1)
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    for number in range(1, 10):
+        put(kept, number)
+        flush(kept)
+    assert numbers_in(disk) == [*range(1, 10)]
+    # The first one makes the files.
+    assert asked == {"opened": 0, "written": 1, "half": 8}[where]
+
+
+def test_a_disk_that_fails_past_the_page_cache(kept: Hay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told that the message is safe."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for number in (1, 2):
+        put(kept, number)
+        flush(kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", fail)
+        put(kept, 3)
+        goal = kept.gates.words[PENDING]
+        with pytest.raises(JournalLost):
+            flush(kept)
+        assert kept.gates.words[FLUSHED] < goal
+    flush(kept)
+    assert kept.gates.words[FLUSHED] >= goal
 
 
 # -- files --------------------------------------------------------------------------------------------

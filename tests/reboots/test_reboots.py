@@ -26,6 +26,7 @@ from haypile.hay import base, journal, log
 from haypile.lanes.posix import PosixLanes
 from haypile.lanes.sysv import SysVLanes
 from tests.conftest import LOCAL_TRANSPORTS
+from tests.support.syncs import FLUSHES, after_each
 from tests.support.vhosts import make_state_directory, remove_state_directory
 
 LASTING = BasicProperties(delivery_mode=2, message_id="kept", headers={"a": 1})
@@ -220,25 +221,26 @@ def test_a_confirm_comes_after_the_sync_that_covers_it(machine: Machine, monkeyp
     """What the journal held when it was synced last is kept aside: each confirmed message is in it."""
     channel = machine.connect()
     channel.queue_declare("lasting", durable=True)
+    # A new log, and its first growth.
     channel.basic_publish("", "lasting", b"-0", LASTING)
+    channel.basic_publish("", "lasting", b"-1", LASTING)
     (place,) = [found.parent for found in machine.disk.rglob("log")]
     aside = machine.disk / "synced"
-    real, syncs = os.fdatasync, 0
+    syncs = 0
 
-    def sync(fd: int) -> None:
+    def synced_now() -> None:
         nonlocal syncs
-        real(fd)
         syncs += 1
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(place, aside)
 
-    monkeypatch.setattr(os, "fdatasync", sync)
-    for number in range(1, 20):
+    after_each(monkeypatch, synced_now)
+    for number in range(2, 20):
         channel.basic_publish("", "lasting", b"-%d" % number, LASTING)
-        assert syncs == number
+        assert syncs == number - 1
         assert numbers_on_disk(aside) == set(range(number + 1))
     channel.basic_publish("", "lasting", b"transient")
-    assert syncs == 19
+    assert syncs == 18
     monkeypatch.undo()
     channel.connection.close()
 
@@ -253,11 +255,10 @@ def test_confirms_awaited_together_come_after_the_sync_that_covers_them(
     first.basic_publish("", "lasting", b"-0", LASTING)
     (place,) = [found.parent for found in machine.disk.rglob("log")]
     aside, count, outstanding = machine.disk / "synced", 400, 100
-    real, synced, counts = os.fdatasync, set[int](), {"sent": 0, "confirmed": 0}
+    synced, counts = set[int](), {"sent": 0, "confirmed": 0}
 
-    def sync(fd: int) -> None:
+    def synced_now() -> None:
         nonlocal synced
-        real(fd)
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(place, aside)
         synced = numbers_on_disk(aside)
@@ -277,7 +278,7 @@ def test_confirms_awaited_together_come_after_the_sync_that_covers_them(
     def opened(channel: Any) -> None:
         channel.confirm_delivery(lambda frame: on_confirm(channel, frame.method), callback=lambda _: fill(channel))
 
-    monkeypatch.setattr(os, "fdatasync", sync)
+    after_each(monkeypatch, synced_now)
     monkeypatch.setattr(haypile.SelectConnection, "threads", threads)
     connection = haypile.SelectConnection(
         URLParameters(f"{machine.transport}:///reboot"),
@@ -306,7 +307,8 @@ def test_no_confirm_of_what_a_reboot_would_lose(machine: Machine, point: str) ->
 
         vars(journal)["reach"] = die
         if point == "the sync itself":
-            vars(os)["fdatasync"] = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+            for name in FLUSHES:
+                vars(os)[name] = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         channel.basic_publish("", "lasting", b"second", LASTING)
         told.touch()
 

@@ -17,8 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-#: Functions of ``os`` that wait for a disk.
-SYNCS = ("fsync", "fdatasync", "sync")
+from tests.support.syncs import SYNCS
 
 
 class Asked:

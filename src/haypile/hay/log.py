@@ -1,4 +1,4 @@
-"""The journal's log: a file of batches, each of which costs one fdatasync.
+"""The journal's log: a file of batches, each of which costs one write that returns when the disk has it.
 
 Owns: the file's layout, appending to it, and telling a whole batch from anything else.
 Must not know: what is in a batch (``base``), who appends when (``journal``).
@@ -13,12 +13,16 @@ Invariants:
 * A batch is whole when its checksum says so. The sum covers the log's random number, the epoch and
   the batch's place in it, so neither a torn batch, nor one of an earlier epoch, nor anybody's
   message that looks like one is taken for a batch of this epoch.
-* What is appended to has been written before (zeros), so that fdatasync has no metadata to write.
+* What is appended to has been written before (zeros), so that the disk has no metadata to write.
+
+A batch is written past the page cache (open(2), O_DIRECT with O_DSYNC), which takes two thirds to three quarters of
+what a write and an fdatasync take; where the file system cannot do that, it is these two.
 """
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,12 +40,17 @@ FULL = 16 << 20
 #: Free bytes of the disk below which an empty log does not keep its size.
 LITTLE = 4 * FULL
 
+#: A larger batch goes by way of the page cache: nobody waits for it alone.
+LARGE = 256 << 10
+
 _MAGIC = b"haypile log 1\n\0\0"
 _NONCE_SIZE = 8
 #: magic, checksum, epoch, place in the epoch, length
 _HEAD = Struct("<4sIQQQ")
 _BATCH = b"pile"
 _PLACE = Struct("<QQQ")
+#: What a file system says that does not write past the page cache, or not in pieces of 4096 bytes.
+_NOT_HERE = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class Log:
@@ -50,6 +59,9 @@ class Log:
     def __init__(self, fd: int, nonce: bytes) -> None:
         """For ``open`` and ``make`` alone."""
         self.fd = fd
+        #: Past the page cache; -1: not here.
+        self._direct = open_direct(fd)
+        self._aligned: mmap.mmap | None = None
         self._seed = crc32(nonce)
         self._size = os.fstat(fd).st_size
 
@@ -91,11 +103,27 @@ class Log:
         self._grow(end)
         head = _HEAD.pack(_BATCH, self._sum(epoch, count, payload), epoch, count, len(payload))
         data = head + payload
-        written = os.pwrite(self.fd, data, at)
-        while written < len(data):
-            written += os.pwrite(self.fd, data[written:], at + written)
-        os.fdatasync(self.fd)
+        if self._direct < 0 or end - at > LARGE or not self._append_directly(data, at, end - at):
+            written = os.pwrite(self.fd, data, at)
+            while written < len(data):
+                written += os.pwrite(self.fd, data[written:], at + written)
+            os.fdatasync(self.fd)
         return end
+
+    def _append_directly(self, data: bytes, at: int, size: int) -> bool:
+        """Write ``data`` and zeros, ``size`` bytes; whether the disk has them."""
+        if self._aligned is None:
+            self._aligned = mmap.mmap(-1, LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._aligned[:size] = data.ljust(size, b"\0")
+        try:
+            with memoryview(self._aligned)[:size] as aligned:
+                return os.pwritev(self._direct, [aligned], at) == size
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            os.close(self._direct)
+            self._direct = -1
+            return False
 
     def _grow(self, end: int) -> None:
         while self._size < end:
@@ -107,6 +135,9 @@ class Log:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.pwrite(self.fd, bytes(STEP), _round(self._size))
                 self._size = os.fstat(self.fd).st_size
+                if self._direct >= 0:
+                    # Else each batch waited for the zeros of its place.
+                    os.fdatasync(self.fd)
 
     def cut(self, at: int) -> None:
         """Give back the room of what lies beyond ``at``."""
@@ -144,10 +175,22 @@ class Log:
             yield at, payload
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Give the descriptors back."""
+        for fd in (self.fd, self._direct):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._direct = -1
+
+
+def open_direct(fd: int) -> int:
+    """The file of ``fd`` once more, to be written to past the page cache; -1: its file system does not do that."""
+    if not hasattr(os, "O_DIRECT"):
+        return -1
+    try:
+        # By way of /proc: the name may be another file's by now.
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_DSYNC | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def _round(size: int) -> int:
