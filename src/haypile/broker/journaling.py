@@ -45,7 +45,7 @@ BUSINESS = 0.5
 RETRY = 1.0
 #: Consumers are waited for at most so many times as long as a flush takes; this at least, or not at all;
 #: this at most (seconds).
-PATIENCE, LEAST, MOST = 2.0, 0.0002, 0.005
+PATIENCE, LEAST, MOST = 3.0, 0.0001, 0.005
 #: Flushes without waiting for consumers after a wait in vain: doubled each time, up to this.
 IN_VAIN = 64
 
@@ -224,13 +224,16 @@ class Journaling:
             ready.append(waiting.popleft())
         if waiting and waiting[0].tails:
             with self.session.vhost.hay.read() as reading:
+                pending = reading.get_internal
                 while waiting:
                     one = waiting[0]
-                    if one.mark > flushed and not (
-                        one.tails
-                        and all(is_safe(reading.get_internal(MESSAGE_ROW + tail), flushed) for tail in one.tails)
-                    ):
-                        break
+                    if one.mark > flushed:
+                        for tail in one.tails:
+                            row = pending(MESSAGE_ROW + tail)
+                            if row is not None and not is_safe(row, flushed):
+                                return ready
+                        if not one.tails:
+                            return ready
                     ready.append(waiting.popleft())
         return ready
 
