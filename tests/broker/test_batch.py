@@ -12,12 +12,12 @@ from pika import spec
 from pika.spec import BasicProperties
 
 from haypile.broker import batch
-from haypile.broker.enqueue import Arrivals
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import VhostTarget
 from haypile.broker.session import Session
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.store import Hay
+from haypile.hay.txn import WriteTxn
 from haypile.hay.writing import Writing
 from tests.differential.local import Box
 from tests.support.vhosts import make_state_directory, remove_state_directory
@@ -247,13 +247,13 @@ def test_a_loop_does_not_wait_for_the_lock(looping: Desk, then: str) -> None:
 @pytest.mark.parametrize("at", ["put", "end"])
 def test_no_room_for_all_of_them_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """They are tried one by one, and the client is told that it is blocked until all are stored."""
-    real, room = batch.put, {"left": 7}
+    real, room = WriteTxn.put, {"left": 7}
 
-    def put(arrivals: Arrivals, one: batch.Published) -> bool:
+    def put(*arguments: Any, **options: Any) -> None:
         if not room["left"]:
             raise OutOfRoom("full")
         room["left"] -= 1
-        return real(arrivals, one)
+        real(*arguments, **options)
 
     def end(self: Writing, kind: Any, error: Any, trace: Any) -> None:
         if kind is None and len(self._deltas) and sum(delta[0] for delta in self._deltas.values()) > 1:
@@ -266,7 +266,7 @@ def test_no_room_for_all_of_them_at_once(desk: Desk, monkeypatch: pytest.MonkeyP
     real_end = Writing.__exit__
     desk.publish(*many(10))
     if at == "put":
-        monkeypatch.setattr(batch, "put", put)
+        monkeypatch.setattr(WriteTxn, "put", put)
     else:
         monkeypatch.setattr(Writing, "__exit__", end)
     desk.session.before_sleep()
@@ -297,7 +297,7 @@ def test_an_interrupt_stores_nothing_twice(desk: Desk, monkeypatch: pytest.Monke
         if at == "before the transaction":
             patch.setattr(Writing, "__enter__", interrupt)
         elif at == "within":
-            patch.setattr(batch, "put", interrupt)
+            patch.setattr(WriteTxn, "put", interrupt)
         else:
             patch.setattr(Journaling, "stored", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -11,10 +11,10 @@ from pika import spec
 from pika.spec import BasicProperties
 
 from haypile.broker import batch
-from haypile.broker.enqueue import Arrivals
 from haypile.broker.express import LARGE
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.store import Hay
+from haypile.hay.txn import WriteTxn
 from tests.broker.test_batch import Desk, Holder, many, transactions
 from tests.support.vhosts import make_state_directory, remove_state_directory
 
@@ -173,7 +173,7 @@ def turn(desk: Desk) -> None:
 @pytest.mark.parametrize("when", ["published", "stored"])
 def test_no_room(desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """The client is told that it is blocked until all are stored, in order, once."""
-    real_put, real_admit = batch.put, Hay.admit
+    real_put, real_admit = WriteTxn.put, Hay.admit
     room = {"left": 7}
 
     def use() -> None:
@@ -181,18 +181,18 @@ def test_no_room(desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch, 
             raise OutOfRoom("full")
         room["left"] -= 1
 
-    def put(arrivals: Arrivals, one: batch.Published) -> bool:
+    def put(*arguments: Any, **options: Any) -> None:
         use()
-        return real_put(arrivals, one)
+        real_put(*arguments, **options)
 
-    def admit(self: Hay, size: int) -> None:
+    def admit(self: Hay, size: int, more: bool = False) -> None:
         use()
-        real_admit(self, size)
+        real_admit(self, size, more)
 
     if when == "published":
         monkeypatch.setattr(Hay, "admit", admit)
     else:
-        monkeypatch.setattr(batch, "put", put)
+        monkeypatch.setattr(WriteTxn, "put", put)
     for body in many(10):
         publish(body)
     desk.session.before_sleep()
@@ -235,21 +235,21 @@ def test_what_is_kept_back_is_not_for_publishers(
     desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed transaction gives up the reserve, and the next one would succeed by it: the client stays blocked."""
-    real_put, real_admit = batch.put, Hay.admit
+    real_put, real_admit = WriteTxn.put, Hay.admit
     full = True
 
-    def put(arrivals: Arrivals, one: batch.Published) -> bool:
+    def put(*arguments: Any, **options: Any) -> None:
         raise OutOfRoom("full")
 
-    def admit(self: Hay, size: int) -> None:
+    def admit(self: Hay, size: int, more: bool = False) -> None:
         if full:
             raise OutOfRoom("full")
-        real_admit(self, size)
+        real_admit(self, size, more)
 
     publish(b"0")
-    monkeypatch.setattr(batch, "put", put)
+    monkeypatch.setattr(WriteTxn, "put", put)
     desk.session.before_sleep()
-    monkeypatch.setattr(batch, "put", real_put)
+    monkeypatch.setattr(WriteTxn, "put", real_put)
     monkeypatch.setattr(Hay, "admit", admit)
     for _ in range(3):
         desk.session.on_timer()

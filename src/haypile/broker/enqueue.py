@@ -21,6 +21,9 @@ from haypile.hay.counters import DEAD_LETTERED, EXPIRED, MOST
 from haypile.hay.layout import JOURNALED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from haypile.broker.batch import Published
     from haypile.broker.entities import Route
     from haypile.broker.message import Message
     from haypile.broker.queue import QueueHandle
@@ -81,6 +84,23 @@ class Arrivals:
             handle.mark_expiring()
             self.session.due.note_head(self.txn, handle)
         return True
+
+    def put_run(self, handle: QueueHandle, messages: Sequence[Published]) -> list[int]:
+        """Put ``messages`` into a plain queue, as ``put`` does; of each, how much of ``journaled`` it ends."""
+        self.touch(handle)
+        put, pack, sender, awaited, journaled = self.txn.put, ORDER.pack, self.session.id, self.awaited, self.journaled
+        queue, prefix = handle.id, handle.id.to_bytes(4, "big")
+        journals = self.journals if handle.durable else 0
+        ends = []
+        for one in messages:
+            record, order, flags = one.record, pack(255, one.time, sender), 0
+            if record[FLAGS_AT] & journals:
+                flags = JOURNALED
+                if awaited:
+                    journaled.append(prefix + order)
+            put(queue, order, record, flags=flags, awaited=awaited)
+            ends.append(len(journaled))
+        return ends
 
     def put_all(
         self, handles: list[QueueHandle], record: bytes, time: int, priority: int, expiration: str | None

@@ -23,7 +23,8 @@ from haypile.broker.message import HEADER, PERSISTENT
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ACK_BATCH
 from haypile.hay.counters import ACKED, MOST, PUBLISHED
-from haypile.hay.gates import GENERATION, VERSION
+from haypile.hay.errors import OutOfRoom
+from haypile.hay.gates import DISK_ALARM, GENERATION, VERSION
 from haypile.lanes import foreign
 from haypile.lanes.errors import LaneError
 
@@ -36,7 +37,7 @@ Way = Callable[[bytes, BasicProperties | None], bool | None]
 #: Acknowledges the message with this delivery tag; False: nothing was done, and the long way is to be taken.
 Acker = Callable[[int], bool]
 
-_PLAIN, _TX = Mode.PLAIN, Mode.TX
+_PLAIN, _CONFIRM, _TX = Mode.PLAIN, Mode.CONFIRM, Mode.TX
 #: Bytes of a record for whose copies in passing no loop need be quick; of properties that are remembered.
 LARGE, LONG = 65_536, 1024
 
@@ -83,7 +84,9 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     """The short way for channel ``number``; None: there is none now."""
     channel = session.channels.get(number)
     publisher = session.publisher
-    if channel is None or channel.mode is not _PLAIN or session.closing:
+    if channel is None or session.closing:
+        return None
+    if channel.mode is not _PLAIN and not (channel.mode is _CONFIRM and session.sliced):
         return None
     topology = publisher.topology
     try:
@@ -95,6 +98,8 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     handle = handles[0]
     if handle.words[VERSION] != topology.version or (handle.closed and (handle.foreign or not session.sliced)):
         return None
+    if channel.mode is _CONFIRM:
+        return _awaited(session, channel, handle, prefix) if handle.durable and not handle.foreign else None
     if handle.foreign:
         return _outside(session, channel, cast(ForeignHandle, handle))
     return _inside(session, channel, handle, prefix) if handle.plain else None
@@ -141,6 +146,51 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
         keep(None, 0, handles, record, now, priority, None)
+        return True
+
+    return way
+
+
+def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
+    """Persistent, into a durable queue of ours, one of many whose confirms are awaited: into the session's batch."""
+    publisher, pressure, gates = session.publisher, session.pressure, session.vhost.hay.gates
+    version, clock, hay = publisher.topology.version, publisher.clock, session.vhost.hay
+    batch, handles = session.batch, (handle,)
+    keep, items = batch.keep, batch.items
+    pack, nonce, sender, length = HEADER.pack, session.nonce, session.id, len(prefix)
+    journals = publisher.journals
+
+    def way(body: bytes, properties: BasicProperties | None) -> bool | None:
+        asked = _NONE if properties is None else plain(properties)
+        if asked is None or not asked[2] & journals or len(body) > LARGE:
+            return None
+        encoded, priority, flags = asked
+        words = handle.words  # not kept: nobody must hold the page of a session that is over
+        if (
+            words[VERSION] != version
+            or words[DISK_ALARM]
+            or (pressure.waiting and not batch.grows())
+            or channel.mode is not _CONFIRM
+            or channel.closing
+            or session.closing
+        ):
+            return False
+        now, due = clock(), gates.due
+        if due and due <= now:
+            return None
+        if now <= publisher.last:
+            now = publisher.last + 1
+        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
+        record = b"".join((header, prefix, encoded, body))
+        try:
+            hay.admit(len(record), bool(items))
+        except OutOfRoom:
+            return None
+        publisher.last = now
+        channel.publish_tag = tag = channel.publish_tag + 1
+        handle.published = published = handle.published + 1
+        handle.counts[PUBLISHED] = published
+        keep(channel, tag, handles, record, now, priority, None)
         return True
 
     return way

@@ -301,13 +301,13 @@ class Hay:
                 self.reopen()
             return int(self._env.reader_check())
 
-    def admit(self, size: int) -> None:
-        """Before publishing a record of ``size`` bytes into the store: is there room for it?
+    def admit(self, size: int, more: bool = False) -> None:
+        """Is there room for a record of ``size`` bytes to be published? ``more``: another one was let in just now.
 
-        Raises ``OutOfRoom`` when what is left is to be kept for those who take messages out. Who
-        only moves messages (requeues, recovers, drains a lane) does not ask.
+        Raises ``OutOfRoom`` when what is left is for those who take messages out. Who only moves them does not ask.
         """
-        check_place(self)
+        if not more:
+            check_place(self)
         self._budget -= size + room.MESSAGE_COST
         if self._budget < 0 or self.gates.alarm:
             self._budget = room.budget(self, size)
