@@ -10,7 +10,8 @@ import pytest
 from pika import frame, spec
 
 from haypile.fronts.select import LinkConnection
-from haypile.wires import burst, seam
+from haypile.wires import burst
+from haypile.wires.seam.connection import Seam
 
 MESSAGES = [
     ("", "queue", pika.BasicProperties(), b"x"),
@@ -23,7 +24,7 @@ MESSAGES = [
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What reaches pika's transport."""
     found: list[bytes] = []
-    monkeypatch.setattr(seam.Seam, "emit", lambda self, data: found.append(data))
+    monkeypatch.setattr(Seam, "emit", lambda self, data: found.append(data))
     return found
 
 

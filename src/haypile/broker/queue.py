@@ -254,7 +254,7 @@ class QueueHandle(Elsewhere):
 
         The gate may have been closed since the caller looked at it.
         """
-        return not self.closed
+        return not self.words[self.base]
 
     def keep_lane(self, lane: Lane | None) -> None:
         """The lane was on its way out, but stays. Under the write lock."""

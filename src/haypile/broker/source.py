@@ -406,7 +406,7 @@ class Source:
             self.unwatch()
             if in_turn and self.handle.others_consume() and self.depth():  # the kernel woke us and nobody else
                 self.handle.leave_token(behind=True)
-        elif not self.idle or not self.was_faster():
+        elif not self.idle or not self.handle.words[self.handle.base] or not self.was_faster():
             self.idle = False
             self.pump()
         if self.idle and self.in_turn and self.handle.others_consume():  # next time it is somebody else's turn

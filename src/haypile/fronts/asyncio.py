@@ -13,8 +13,8 @@ from typing import Any
 from pika.adapters.asyncio_connection import AsyncioConnection as PikaAsyncioConnection
 
 from haypile.fronts.front import Front
-from haypile.wires import seam
 from haypile.wires.looking import LookingWire
+from haypile.wires.seam import adapters
 
 
 class AsyncioConnection(Front, PikaAsyncioConnection):  # type: ignore[misc]
@@ -46,4 +46,4 @@ class AsyncioConnection(Front, PikaAsyncioConnection):  # type: ignore[misc]
     @classmethod
     def services(cls, custom_ioloop: Any) -> Any:
         """See ``Front``."""
-        return seam.asyncio_services(custom_ioloop)
+        return adapters.asyncio_services(custom_ioloop)

@@ -13,7 +13,7 @@ from typing import Any
 from haypile.fronts.front import vhost_of
 from haypile.fronts.select import EagerSelectConnection
 from haypile.targets import ROUTES
-from haypile.wires.seam import BlockingSeam
+from haypile.wires.seam.blocking import BlockingSeam
 
 
 class BlockingConnection(BlockingSeam):

@@ -15,9 +15,9 @@ from pika.connection import Parameters
 
 from haypile.broker.ports import VhostTarget
 from haypile.targets import ROUTES, TargetError, resolve
-from haypile.wires import seam
 from haypile.wires.local import LocalWire
-from haypile.wires.seam import Seam
+from haypile.wires.seam import workflow as workflows
+from haypile.wires.seam.connection import Seam
 
 
 class Front(Seam):
@@ -58,7 +58,7 @@ class Front(Seam):
         routes = load(path)
 
         def connect(parameters: Parameters, on_frame: Callable[[Any], None], **callbacks: Any) -> Any:
-            return seam.raw_connection(self.pikas(), on_frame)(parameters, custom_ioloop=self.ioloop, **callbacks)
+            return workflows.raw_connection(self.pikas(), on_frame)(parameters, custom_ioloop=self.ioloop, **callbacks)
 
         def open_session(target: VhostTarget, outbox: LocalWire, **options: Any) -> Any:
             # The broker is imported by the first connection to this host, not before.
@@ -100,7 +100,7 @@ class Front(Seam):
         led = [destination(config) for config in connection_configs]
         if led and not any(here for _, here in led):
             return super().create_connection([config for config, _ in led], on_done, custom_ioloop, workflow)
-        return seam.start_workflow(cls, led, cls.services(custom_ioloop), workflow, on_done)
+        return workflows.start_workflow(cls, led, cls.services(custom_ioloop), workflow, on_done)
 
 
 def destination(parameters: Parameters) -> tuple[Parameters, bool]:

@@ -15,8 +15,8 @@ from pika.adapters.gevent_connection import GeventConnection as PikaGeventConnec
 
 from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
-from haypile.wires import seam
 from haypile.wires.local import LocalWire
+from haypile.wires.seam import adapters
 
 
 class GeventConnection(Front, PikaGeventConnection):  # type: ignore[misc]
@@ -42,4 +42,4 @@ class GeventConnection(Front, PikaGeventConnection):  # type: ignore[misc]
     @classmethod
     def services(cls, custom_ioloop: Any) -> Any:
         """See ``Front``."""
-        return seam.gevent_services(custom_ioloop)
+        return adapters.gevent_services(custom_ioloop)

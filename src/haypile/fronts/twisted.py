@@ -24,13 +24,13 @@ from zope.interface import implementer
 from haypile.broker.ports import VhostTarget
 from haypile.fronts.front import Front
 from haypile.targets import TargetError, resolve
-from haypile.wires import seam
+from haypile.wires.seam import adapters
 
 #: Where a TCP connection may be one to a RabbitMQ.
 PORTS = (5671, 5672)
 
 
-class TwistedConnection(Front, seam.twisted_connection()):  # type: ignore[misc]
+class TwistedConnection(Front, adapters.twisted_connection()):  # type: ignore[misc]
     """What is under the protocol, over a local wire."""
 
     threads = True
@@ -44,11 +44,11 @@ class TwistedConnection(Front, seam.twisted_connection()):  # type: ignore[misc]
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See ``Front``."""
         self.readers[fd] = Reader(fd, callback)
-        seam.twisted_reactor(self).addReader(self.readers[fd])
+        adapters.twisted_reactor(self).addReader(self.readers[fd])
 
     def unwatch(self, fd: int) -> None:
         """See ``Front``."""
-        seam.twisted_reactor(self).removeReader(self.readers.pop(fd))
+        adapters.twisted_reactor(self).removeReader(self.readers.pop(fd))
 
     def stream_terminated(self, reason: Exception | None) -> None:
         """The end comes by way of the transport, as Twisted programs expect."""
@@ -85,7 +85,7 @@ class TwistedProtocolConnection(PikaTwistedProtocolConnection):  # type: ignore[
         super().__init__(parameters if isinstance(target, VhostTarget) else target, custom_reactor)
         self.local: TwistedConnection | None = None
         if isinstance(target, VhostTarget):
-            self.local = seam.replace_twisted(self, TwistedConnection, parameters, custom_reactor)
+            self.local = adapters.replace_twisted(self, TwistedConnection, parameters, custom_reactor)
             self.local.readers = {}
 
     def makeConnection(self, transport: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pika import frame, spec
 
-from haypile.wires.seam import Seam
+from haypile.wires.seam.connection import Seam
 
 #: Bytes after which a burst goes to the transport, while the turn goes on.
 BURST = 65_536

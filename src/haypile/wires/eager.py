@@ -20,7 +20,7 @@ from haypile.wires import lives
 from haypile.wires.hover import Hover
 from haypile.wires.local import LocalWire
 from haypile.wires.opening import FAILURES
-from haypile.wires.seam import turn_loop, watch_in_turn
+from haypile.wires.seam.loops import Turning, watch_in_turn
 
 _Deliver = spec.Basic.Deliver
 _Ack = spec.Basic.Ack
@@ -39,6 +39,7 @@ class EagerWire(LocalWire):
     _looked = 0.0
     #: Messages that came, from the beginning.
     _came = 0
+    _turning: Turning | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -69,7 +70,7 @@ class EagerWire(LocalWire):
 
     def watch_in_turn(self, fd: int) -> None:
         """See ``Session.watch``. Called again: after all others."""
-        watch_in_turn(self.connection.ioloop, fd, lambda ready, events: self.on_ready(fd))
+        watch_in_turn(self.connection.ioloop, fd, self.on_ready)
 
     def turn(self, until: float = 0.0) -> None:
         """Hand everything that waits to pika."""
@@ -127,7 +128,9 @@ class EagerWire(LocalWire):
                 return True
             # What was found may be no message: then there is a queue again that has not said that we sleep.
             block = block and not session.dozing
-        return turn_loop(self.connection, block)
+        if self._turning is None:
+            self._turning = Turning(self.connection)
+        return self._turning.turn(block)
 
     def _alone(self) -> bool:
         session: Any = self.session
@@ -168,25 +171,39 @@ class EagerWire(LocalWire):
             finally:
                 self._working = False
 
-    def hurry(self) -> bool:
-        """Deliver what is there already, where nothing else is to be done: a wait that is over before it begins."""
-        if self.inbox or self.stale or self.ending:
+    def wait(self) -> bool:
+        """Deliver what is there, or what comes after one sleep; whether that is all that there is to be done."""
+        inbox = self.inbox
+        if inbox or self.stale or self.ending:
             return False
         came = self._came
         self.before_sleep()
-        if self._came == came or self.inbox or self.ending or self.congested:
+        if inbox or self.ending:
             return False
-        self.breathe()
-        return True
+        if self._came != came:
+            self.breathe()
+        elif self._soon:
+            return False
+        else:
+            self.sleep()
+        return self._came != came and not (inbox or self.ending or self.congested)
 
-    def on_ready(self, fd: int) -> None:
+    def on_ready(self, fd: int, events: int = 0) -> None:
         """A descriptor of the session is readable."""
-        if self.session is not None:
-            self._work(self.session.on_ready, fd)
+        session = self.session
+        if session is None:
+            return
+        self._working = True
+        try:
+            session.on_ready(fd)
+        except FAILURES as error:
+            self.fail(error)
+        finally:
+            self._working = False
 
     def on_timer(self) -> None:
         """The session's deadline has come."""
-        self._timer = None
+        self._wakeup = None
         if self.session is not None:
             self._work(self.session.on_timer)
 

@@ -24,7 +24,7 @@ from pika import exceptions, frame, spec
 from haypile.broker.ports import Content, Offload, VhostTarget
 from haypile.wires import handshake, lives, workers
 from haypile.wires.opening import FAILURES, Opening
-from haypile.wires.seam import Seam
+from haypile.wires.seam.connection import Seam
 
 if TYPE_CHECKING:
     from haypile.broker.idle import IdleSession
@@ -81,7 +81,7 @@ class LocalWire:
         #: The loop will call ``turn`` (or is in it, or will get to it when it leaves the broker).
         self._scheduled = False
         self._soon = False
-        self._timer: Any = None
+        self._wakeup: Any = None
         self._valid: set[tuple[str, str]] = set()
         self.offload: Offload | None = self.do_elsewhere if threads else None
         #: Seconds until the loop's other work has its turn; 0: it has none.
@@ -218,7 +218,7 @@ class LocalWire:
 
     def call_at(self, deadline: float | None) -> None:
         """See ``Outbox.call_at``."""
-        timer, self._timer = self._timer, None
+        timer, self._wakeup = self._wakeup, None
         if timer is not None:
             try:
                 self.connection.cancel(timer)
@@ -228,7 +228,7 @@ class LocalWire:
                 LOGGER.debug("a timer was not set any more: %r", error)
         if deadline is not None and not self.down:
             # time.monotonic() is the clock of pika's loops, too.
-            self._timer = self.connection.call_later(max(deadline - time.monotonic(), 0.0), self.on_timer)
+            self._wakeup = self.connection.call_later(max(deadline - time.monotonic(), 0.0), self.on_timer)
 
     def soon(self) -> None:
         """See ``Outbox.soon``."""
@@ -310,7 +310,7 @@ class LocalWire:
 
     def on_timer(self) -> None:
         """The session's deadline has come."""
-        self._timer = None
+        self._wakeup = None
         if self.session is not None:
             serve(self, self.session.on_timer)
 

@@ -24,7 +24,6 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "pika.channel.Channel": {
         "_on_deliver": ("self", "method_frame", "header_frame", "body"),
-        "_get_cookie": ("self",),
         "_set_state": ("self", "connection_state"),
     },
     "pika.adapters.blocking_connection.BlockingConnection": {
@@ -33,7 +32,6 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_cleanup": ("self",),
         "_dispatch_connection_events": ("self",),
         "_dispatch_channel_events": ("self",),
-        "_request_channel_dispatch": ("self", "channel_number"),
     },
     "pika.adapters.base_connection.BaseConnection": {
         "_unshim_connection_workflow_callback": ("user_on_done", "shim_or_exc"),
@@ -47,12 +45,12 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "pika.adapters.select_connection.PollPoller": {
         "_get_interrupt_pair": (),
-        "_get_max_wait": ("self",),
         "_dispatch_fd_events": ("self", "fd_event_map"),
     },
     "pika.adapters.blocking_connection.BlockingChannel": {
         "_flush_output": ("self", "waiters"),
         "_on_consumer_message_delivery": ("self", "_channel", "method", "properties", "body"),
+        "_process_data_events": ("self", "time_limit"),
         "_dispatch_events": ("self",),
         "_remove_pending_deliveries": ("self", "consumer_tag"),
     },
@@ -81,7 +79,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 #: Private attributes of their instances.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pika.connection.Connection": ("_channels",),
-    "pika.channel.Channel": ("_consumers", "_cancelled", "_state"),
+    "pika.channel.Channel": ("_consumers", "_cancelled", "_cookie", "_state"),
     "pika.adapters.utils.connection_workflow.AMQPConnector": (
         "_STATE_INIT",
         "_STATE_TRANSPORT",
@@ -101,10 +99,13 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
         "_ready_events",
         "_channels_pending_dispatch",
     ),
-    "pika.adapters.select_connection.IOLoop": ("_poller",),
-    "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers"),
+    "pika.adapters.select_connection.IOLoop": ("_poller", "_timer", "_callbacks"),
+    "pika.adapters.select_connection._Timer": ("_timeout_heap",),
+    "pika.adapters.select_connection.PollPoller": ("_poll", "_fd_handlers", "_MAX_POLL_TIMEOUT"),
     "pika.adapters.blocking_connection.BlockingChannel": (
         "_impl",
+        "_connection",
+        "_closing_reason",
         "_delivery_confirmation",
         "_message_confirmation_result",
         "_basic_getempty_result",

@@ -28,6 +28,9 @@ class ShortWays:
     ways: dict[tuple[str, ...], Callable[..., bool | None]]
     #: Messages that took the long way.
     publishes = 0
+    #: It has ``take_deliveries``, for several at once.
+    takes_deliveries = False
+    take_deliveries: Callable[..., None]
 
     def learn_way(self, number: int, exchange: str, routing_key: str) -> None:
         """A message went the long way on channel ``number``: now and then the short one is looked for."""
