@@ -305,9 +305,9 @@ class Source:
             arrivals = Arrivals(self.session, txn)
             arrivals.expire(handle)
         if no_ack:
-            rows = txn.take_rows(handle.id, budget, BATCH_BYTES)
-            again = any(value[1] & REDELIVERED for _, value, _ in rows)
-            got: list[Any] = [taken_for_good(handle.id, *row) if again else row[2] for row in rows]
+            got: list[Any] = txn.take_records(handle.id, budget, BATCH_BYTES)
+            if not got:  # it has been delivered before, or there is none
+                got = [taken_for_good(handle.id, *row) for row in txn.take_rows(handle.id, budget, BATCH_BYTES)]
         else:
             got = self.hold(txn, budget)
         if arrivals is not None:

@@ -41,6 +41,8 @@ __all__ = ["Entry", "ReadTxn", "WriteTxn"]
 
 #: More bytes than there are.
 UNLIMITED = 1 << 62
+#: After the rest of every key.
+_LAST = b"\xff" * 512
 
 _prefix = PREFIX.pack
 _tag_key = TAG.pack
@@ -184,6 +186,47 @@ class WriteTxn(Noting):
             taken.append((key, value, record))
         if bodies is not None:
             bodies.close()
+        return taken
+
+    def take_records(self, queue: int, limit: int, most: int = UNLIMITED) -> list[bytes]:
+        """The records of the first messages, as ``take`` has them, up to one with a flag of the caller's."""
+        taken: list[bytes] = []
+        #: What else there is to be done, when the cursor is not needed any more.
+        later: list[tuple[bytes, int, int, int]] = []
+        prefix, size, bodies = _prefix(READY, queue), 0, None
+        end = prefix + _LAST
+        with self._txn.cursor() as cursor:
+            item, delete = cursor.item, cursor.delete
+            cursor.set_range(prefix + b"\x00")
+            while len(taken) < limit and size < most:
+                key, value = item()
+                if not key or key > end:
+                    break
+                kind, flags, _, _, weight, body = _unpack_head(value)
+                if flags & ~JOURNALED:
+                    break
+                if kind == INLINE:
+                    record = value[HEAD_SIZE:]
+                elif kind == OWN_BODY:
+                    if bodies is None:
+                        bodies = self._txn.cursor(self._hay.db_body)
+                    record = bodies.pop(_body_key(body)) or b""
+                else:
+                    record = self._get(_body_key(body), None, self._hay.db_body) or b""
+                if flags or kind == SHARED_BODY:
+                    later.append((key, flags, kind, body))
+                delete()
+                taken.append(record)
+                size += weight
+        if bodies is not None:
+            bodies.close()
+        for key, flags, kind, body in later:
+            if flags:
+                self.note_gone(key[1:])
+            if kind == SHARED_BODY:
+                self._drop_body(kind, body)
+        if taken:
+            self._add(queue, -len(taken), -size)
         return taken
 
     def hold(
