@@ -112,6 +112,23 @@ def transactions(desk: Desk) -> int:
         return reading.number
 
 
+def before_each_put(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Have ``then`` called before each message that a batch puts into the store."""
+    put, put_run = WriteTxn.put, WriteTxn.put_run
+
+    def one(*arguments: Any, **options: Any) -> None:
+        then()
+        put(*arguments, **options)
+
+    def run(txn: WriteTxn, queue: int, rows: Sequence[Any], *, awaited: bool = False) -> None:
+        for row in rows:
+            then()
+            put_run(txn, queue, [row], awaited=awaited)
+
+    monkeypatch.setattr(WriteTxn, "put", one)
+    monkeypatch.setattr(WriteTxn, "put_run", run)
+
+
 def many(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 
@@ -247,13 +264,12 @@ def test_a_loop_does_not_wait_for_the_lock(looping: Desk, then: str) -> None:
 @pytest.mark.parametrize("at", ["put", "end"])
 def test_no_room_for_all_of_them_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     """They are tried one by one, and the client is told that it is blocked until all are stored."""
-    real, room = WriteTxn.put, {"left": 7}
+    room = {"left": 7}
 
-    def put(*arguments: Any, **options: Any) -> None:
+    def use() -> None:
         if not room["left"]:
             raise OutOfRoom("full")
         room["left"] -= 1
-        real(*arguments, **options)
 
     def end(self: Writing, kind: Any, error: Any, trace: Any) -> None:
         if kind is None and len(self._deltas) and sum(delta[0] for delta in self._deltas.values()) > 1:
@@ -266,7 +282,7 @@ def test_no_room_for_all_of_them_at_once(desk: Desk, monkeypatch: pytest.MonkeyP
     real_end = Writing.__exit__
     desk.publish(*many(10))
     if at == "put":
-        monkeypatch.setattr(WriteTxn, "put", put)
+        before_each_put(monkeypatch, use)
     else:
         monkeypatch.setattr(Writing, "__exit__", end)
     desk.session.before_sleep()
@@ -297,7 +313,7 @@ def test_an_interrupt_stores_nothing_twice(desk: Desk, monkeypatch: pytest.Monke
         if at == "before the transaction":
             patch.setattr(Writing, "__enter__", interrupt)
         elif at == "within":
-            patch.setattr(WriteTxn, "put", interrupt)
+            before_each_put(patch, interrupt)
         else:
             patch.setattr(Journaling, "stored", interrupt)
         with pytest.raises(KeyboardInterrupt):

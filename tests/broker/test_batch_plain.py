@@ -14,8 +14,7 @@ from haypile.broker import batch
 from haypile.broker.express import LARGE
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.store import Hay
-from haypile.hay.txn import WriteTxn
-from tests.broker.test_batch import Desk, Holder, many, transactions
+from tests.broker.test_batch import Desk, Holder, before_each_put, many, transactions
 from tests.support.vhosts import make_state_directory, remove_state_directory
 
 #: Publishes one body to queue q on a channel without confirms.
@@ -173,17 +172,13 @@ def turn(desk: Desk) -> None:
 @pytest.mark.parametrize("when", ["published", "stored"])
 def test_no_room(desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """The client is told that it is blocked until all are stored, in order, once."""
-    real_put, real_admit = WriteTxn.put, Hay.admit
+    real_admit = Hay.admit
     room = {"left": 7}
 
     def use() -> None:
         if not room["left"]:
             raise OutOfRoom("full")
         room["left"] -= 1
-
-    def put(*arguments: Any, **options: Any) -> None:
-        use()
-        real_put(*arguments, **options)
 
     def admit(self: Hay, size: int, more: bool = False) -> None:
         use()
@@ -192,7 +187,7 @@ def test_no_room(desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch, 
     if when == "published":
         monkeypatch.setattr(Hay, "admit", admit)
     else:
-        monkeypatch.setattr(WriteTxn, "put", put)
+        before_each_put(monkeypatch, use)
     for body in many(10):
         publish(body)
     desk.session.before_sleep()
@@ -235,10 +230,10 @@ def test_what_is_kept_back_is_not_for_publishers(
     desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed transaction gives up the reserve, and the next one would succeed by it: the client stays blocked."""
-    real_put, real_admit = WriteTxn.put, Hay.admit
+    real_admit = Hay.admit
     full = True
 
-    def put(*arguments: Any, **options: Any) -> None:
+    def refuse() -> None:
         raise OutOfRoom("full")
 
     def admit(self: Hay, size: int, more: bool = False) -> None:
@@ -247,9 +242,9 @@ def test_what_is_kept_back_is_not_for_publishers(
         real_admit(self, size, more)
 
     publish(b"0")
-    monkeypatch.setattr(WriteTxn, "put", put)
-    desk.session.before_sleep()
-    monkeypatch.setattr(WriteTxn, "put", real_put)
+    with monkeypatch.context() as patch:
+        before_each_put(patch, refuse)
+        desk.session.before_sleep()
     monkeypatch.setattr(Hay, "admit", admit)
     for _ in range(3):
         desk.session.on_timer()

@@ -128,13 +128,23 @@ class Actor:
             for _ in range(draw.randint(1, 3)):
                 what = draw.choice(
                     ("put",) * 6
-                    + ("take", "hold", "hold", "drop", "drop", "restore", "remove", "purge", "row", "row", "shared")
+                    + ("run", "run", "take", "records", "hold", "hold", "drop", "drop", "restore", "remove", "purge")
+                    + ("row", "row", "shared")
                 )
                 if what == "put":
                     self.number += 1
                     record = draw.randbytes(draw.choice((10, 500, 700, 3000)))
                     flags = draw.choice((0, JOURNALED, JOURNALED))
                     txn.put(queue, order(self.number), record, flags=flags, awaited=draw.random() < 0.5)
+                elif what == "run":
+                    rows = []
+                    for _ in range(draw.randint(1, 5)):
+                        self.number += 1
+                        record = draw.randbytes(draw.choice((10, 500, 700, 3000)))
+                        rows.append((order(self.number), record, draw.choice((0, JOURNALED, JOURNALED))))
+                    txn.put_run(queue, rows, awaited=draw.random() < 0.5)
+                elif what == "records":
+                    txn.take_records(queue, draw.randint(1, 4))
                 elif what == "shared":
                     self.number += 1
                     targets = [(5, order(self.number), 0), (6, order(self.number), 0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,8 +357,18 @@ class Player:
         self.tags = {1: 1, 2: 1}
 
     def play(self, txn: WriteTxn) -> None:
-        step = self.random.choice((self.put, self.put, self.share, self.take, self.hold, self.settle, self.lose))
-        step(txn, self.random.randint(1, 3))
+        steps = (
+            self.put,
+            self.put,
+            self.put_run,
+            self.share,
+            self.take,
+            self.take_records,
+            self.hold,
+            self.settle,
+            self.lose,
+        )
+        self.random.choice(steps)(txn, self.random.randint(1, 3))
 
     def message(self) -> tuple[bytes, bytes]:
         draw = self.random
@@ -368,6 +379,12 @@ class Player:
         key, record = self.message()
         txn.put(queue, key, record, flags=1, deliveries=2, expires=3)
         self.model.ready[queue][key] = (1, 2, 3, record)
+
+    def put_run(self, txn: WriteTxn, queue: int) -> None:
+        rows = [(*self.message(), self.random.choice((0, 0, 0, 1))) for _ in range(self.random.randint(1, 9))]
+        txn.put_run(queue, rows)
+        for key, record, flags in rows:
+            self.model.ready[queue][key] = (flags, 0, 0, record)
 
     def share(self, txn: WriteTxn, _: int) -> None:
         key, record = self.message()
@@ -387,6 +404,12 @@ class Player:
     def take(self, txn: WriteTxn, queue: int) -> None:
         limit = self.random.randint(1, 10)
         self.same(txn.take(queue, limit), self.heads(queue, limit))
+
+    def take_records(self, txn: WriteTxn, queue: int) -> None:
+        """As far as the first one with a flag."""
+        ready, limit = self.model.ready[queue], self.random.randint(1, 10)
+        plain = list(itertools.takewhile(lambda key: not ready[key][0], sorted(ready)[:limit]))
+        assert txn.take_records(queue, limit) == [record for _, record in self.heads(queue, len(plain))]
 
     @staticmethod
     def same(got: list[tuple[Entry, bytes]], expected: list[tuple[Entry, bytes]]) -> None:
@@ -452,5 +475,6 @@ def test_a_batch_ends_behind_the_bytes_it_may_have(hay: Hay) -> None:
         assert len(txn.take(1, 6, 1)) == 1
         assert len(txn.take(1, 6, 1500)) == 2
         assert len(txn.hold(1, 6, 7, 1, 1000)) == 1
-        assert len(txn.take(1, 6)) == 2
+        assert len(txn.take_records(1, 6, 1000)) == 1
+        assert len(txn.take(1, 6)) == 1
         assert txn.count(1) == (0, 0)

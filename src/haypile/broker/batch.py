@@ -59,6 +59,9 @@ class Published(NamedTuple):
     expiration: str | None
 
 
+_new_tuple = tuple.__new__
+
+
 class Batch:
     """One session's."""
 
@@ -140,11 +143,12 @@ class Batch:
         expiration: str | None,
     ) -> None:
         """Have a message stored, for which there is room."""
-        self.items.append(Published(channel, tag, handles, record, time, priority, expiration))
+        items = self.items
+        items.append(_new_tuple(Published, (channel, tag, handles, record, time, priority, expiration)))
         self.size += len(record)
-        if len(self.items) >= MOST or self.size >= BYTES:
+        if len(items) >= MOST or self.size >= BYTES:
             self.store()
-        else:
+        elif len(items) == 1:
             self.session.outbox.soon()
 
     # -- storing ------------------------------------------------------------------------------

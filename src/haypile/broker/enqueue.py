@@ -88,18 +88,19 @@ class Arrivals:
     def put_run(self, handle: QueueHandle, messages: Sequence[Published]) -> list[int]:
         """Put ``messages`` into a plain queue, as ``put`` does; of each, how much of ``journaled`` it ends."""
         self.touch(handle)
-        put, pack, sender, awaited, journaled = self.txn.put, ORDER.pack, self.session.id, self.awaited, self.journaled
-        queue, prefix = handle.id, handle.id.to_bytes(4, "big")
-        journals = self.journals if handle.durable else 0
-        ends = []
+        pack, sender, awaited, journaled = ORDER.pack, self.session.id, self.awaited, self.journaled
+        prefix, journals = handle.id.to_bytes(4, "big"), self.journals if handle.durable else 0
+        ends: list[int] = []
+        rows: list[tuple[bytes, bytes, int]] = []
         for one in messages:
             record, order, flags = one.record, pack(255, one.time, sender), 0
             if record[FLAGS_AT] & journals:
                 flags = JOURNALED
                 if awaited:
                     journaled.append(prefix + order)
-            put(queue, order, record, flags=flags, awaited=awaited)
+            rows.append((order, record, flags))
             ends.append(len(journaled))
+        self.txn.put_run(handle.id, rows, awaited=awaited)
         return ends
 
     def put_all(

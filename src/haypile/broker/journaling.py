@@ -53,16 +53,17 @@ _Ack = spec.Basic.Ack
 
 
 class Waiting(NamedTuple):
-    """A reply that waits for a flush."""
+    """A reply that waits for a flush: one for all that was stored together."""
 
     channel: Channel
-    #: Of the publish; 0: it is tx.commit-ok.
+    #: Of the publish, the last of ``messages``; 0: it is tx.commit-ok.
     tag: int
     accepted: bool
     #: Transaction of the store that a flush must cover …
     mark: int
     #: … unless these messages (queue and order) are not pending any more.
     tails: tuple[bytes, ...]
+    messages: int = 1
 
 
 class Journaling:
@@ -137,12 +138,23 @@ class Journaling:
         if mark:
             self.publishes = True
             self.note(mark)
-        begin, journaled, before = 0, arrivals.journaled, len(self.waiting)
+        journaled, before = arrivals.journaled, len(self.waiting)
+        channel, tag, count, begin, last = None, 0, 0, 0, 0
+
+        def wait(accepted: bool) -> None:
+            if channel is not None:
+                tails = tuple(journaled[begin:last])
+                self.waiting.append(Waiting(channel, tag, accepted, mark if tails else 0, tails, count))
+
         for one, (accepted, end) in zip(messages, outcomes, strict=True):
-            if one.channel is not None:
-                tails = tuple(journaled[begin:end])
-                self.waiting.append(Waiting(one.channel, one.tag, accepted, mark if tails else 0, tails))
-            begin = end
+            if one.channel is not channel or not accepted:
+                wait(True)
+                channel, begin, count = one.channel, last, 0
+            tag, last, count = one.tag, end, count + 1
+            if not accepted:
+                wait(False)
+                channel = None
+        wait(True)
         if len(self.waiting) == before:
             return
         self.hopeful = any(handle.has_consumers() for handle in arrivals.touched.values())
@@ -228,7 +240,7 @@ class Journaling:
                 while waiting:
                     one = waiting[0]
                     if one.mark > flushed:
-                        for tail in one.tails:
+                        for tail in reversed(one.tails):  # consumers come to the last one last
                             row = pending(MESSAGE_ROW + tail)
                             if row is not None and not is_safe(row, flushed):
                                 return ready
@@ -246,7 +258,7 @@ class Journaling:
             if session.channels.get(number) is not one.channel or one.channel.closing:
                 continue
             if one.tag and one.accepted:
-                runs[number] = (one.tag, runs[number][1] + 1 if number in runs else 1)
+                runs[number] = (one.tag, one.messages + (runs[number][1] if number in runs else 0))
                 continue
             if number in runs:
                 tag, count = runs.pop(number)

@@ -105,6 +105,20 @@ class WriteTxn(Noting):
             delta[0] += 1
             delta[1] += size
 
+    def put_run(self, queue: int, rows: Sequence[tuple[bytes, bytes, int]], *, awaited: bool = False) -> None:
+        """``put`` for each of ``rows``: order, record, flags."""
+        put, prefix, op, size = self._put, _prefix(READY, queue), PUT | AWAITED if awaited else PUT, 0
+        for order, record, flags in rows:
+            key, value, done = prefix + order, self._value(record, flags, 0, 0, len(record)), op
+            if not put(key, value, True, False):
+                self.remove(queue, order)
+                put(key, value)
+                done = AGAIN
+            if flags & JOURNALED:
+                self.note_put(key[1:], value, done)
+            size += len(record)
+        self._add(queue, len(rows), size)
+
     def _value(self, record: bytes, flags: int, deliveries: int, expires: int, weight: int) -> bytes:
         size = len(record)
         if size <= INLINE_MOST:
