@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 class Ranking:
     """A session's view of who may receive from a queue."""
 
-    __slots__ = ("_known", "floor", "mixed", "queue", "session", "single")
+    __slots__ = ("even", "floor", "known", "mixed", "queue", "session", "single")
 
     def __init__(self, session: int, queue: Queue) -> None:
         self.session = session
         self.queue = queue
         self.single = queue.args.single_active_consumer
-        self._known: dict[ConsumerKey, ConsumerRow] | None = None
+        #: The consumers that ``even`` is about.
+        self.known: dict[ConsumerKey, ConsumerRow] | None = None
+        #: Everybody may receive.
+        self.even = False
         #: Priorities differ among the queue's consumers.
         self.mixed = False
         #: Highest priority of other sessions' consumers that have credit.
@@ -36,14 +39,15 @@ class Ranking:
 
     def plain(self) -> bool:
         """Whether everybody may receive."""
-        if self.queue.consumers is not self._known:
+        if self.queue.consumers is not self.known:
             self._learn()
-        return not (self.mixed or self.single)
+        return self.even
 
     def _learn(self) -> None:
         # The dict is replaced whenever a consumer comes, goes or changes.
-        known = self._known = self.queue.consumers
+        known = self.known = self.queue.consumers
         self.mixed = len({row.priority for row in known.values()}) > 1
+        self.even = not (self.mixed or self.single)
         self.floor = max(
             (row.priority for row in known.values() if row.session != self.session and not row.blocked),
             default=-(1 << 31),

@@ -95,7 +95,7 @@ class Source:
         """Whose turn it is: the first in the line with credit; None when nobody has any."""
         consumers = self.consumers
         ranking = self.ranking
-        plain = ranking.plain()
+        plain = ranking.even if self.queue.consumers is ranking.known else ranking.plain()
         for candidate in consumers:
             if (candidate.no_ack or candidate.credit()) and (plain or ranking.may(candidate)):
                 return candidate
@@ -118,14 +118,14 @@ class Source:
 
     # -- delivering -------------------------------------------------------------------------
 
-    def pump(self, most: int = TURN) -> None:
-        """Deliver up to ``most`` messages to consumers that have credit."""
+    def pump(self, most: int = TURN, known: Consumer | None = None) -> None:
+        """Deliver up to ``most`` messages to consumers that have credit; ``known``: whose turn it is."""
         words, base = self.handle.words, self.handle.base
         while most > 0:
             if self.queue.deleted or not self.consumers:
                 self.idle = True
                 return
-            consumer = self.next_consumer()
+            consumer, known = known or self.next_consumer(), None
             if consumer is None:
                 self.block()
                 return
@@ -400,7 +400,8 @@ class Source:
 
     def on_ready(self) -> None:
         """The lane is readable."""
-        if self.next_consumer() is None:
+        consumer = self.next_consumer()
+        if consumer is None:
             # Level-triggered: without this the loop would spin until credit comes back.
             in_turn, self.blocked = self.in_turn, True
             self.unwatch()
@@ -408,7 +409,7 @@ class Source:
                 self.handle.leave_token(behind=True)
         elif not self.idle or not self.handle.words[self.handle.base] or not self.was_faster():
             self.idle = False
-            self.pump()
+            self.pump(known=consumer)
         if self.idle and self.in_turn and self.handle.others_consume():  # next time it is somebody else's turn
             self.session.watch(self.watched, self, in_turn=True)
 

@@ -186,7 +186,8 @@ class EagerWire(LocalWire):
             return False
         else:
             self.sleep()
-        return self._came != came and not (inbox or self.ending or self.congested)
+        session: Any = self.session
+        return self._came != came and not (inbox or self.ending or session is None or session.pressure.waiting)
 
     def on_ready(self, fd: int, events: int = 0) -> None:
         """A descriptor of the session is readable."""

@@ -42,27 +42,26 @@ CROWDED, PERIOD = 0.1, 0.01
 class Pace:
     """How closely messages follow one another."""
 
-    __slots__ = ("_enough", "_short", "_stream")
+    __slots__ = ("_enough", "_short", "_stream", "brisk")
 
     def __init__(self) -> None:
+        #: A look is worth while.
+        self.brisk = False
         #: Short sleeps in a row, and how many it takes for a look.
         self._short, self._enough = 0, PATIENT
         #: Looks that found something at once, or several messages, more than others lately.
         self._stream = 0
 
-    @property
-    def brisk(self) -> bool:
-        """Whether a look is worth while."""
-        return self._short >= self._enough
-
     def slept(self, seconds: float, messages: int) -> None:
         """So long it took to be woken, and so many ``messages`` there were then."""
         self._short = self._short + 1 if seconds < SHORT and messages < FEW else 0
+        self.brisk = self._short >= self._enough
 
     def found(self, seconds: float, messages: int) -> None:
         """A look found so many ``messages`` after so long."""
         if seconds >= STREAM and messages < FEW:
             self._stream, self._enough = max(self._stream - 1, 0), max(self._enough >> 1, PATIENT)
+            self.brisk = self._short >= self._enough
             return
         self._stream += 1
         if self._stream >= PATIENT:
@@ -71,6 +70,7 @@ class Pace:
     def in_vain(self) -> None:
         """A look found nothing, or what comes together after a sleep."""
         self._stream = self._short = 0
+        self.brisk = False
         self._enough = min(2 * self._enough, SCEPTICAL)
 
 

@@ -75,7 +75,7 @@ class BlockingSeam(blocking_connection.BlockingConnection):  # type: ignore[misc
         try:
             if self._event_dispatch_suspend_depth > 1:
                 self._flush_output(_never)
-            elif self._has_events() or impl.connection_state != OPEN:
+            elif self._channels_pending_dispatch or self._ready_events or impl.connection_state != OPEN:
                 self._flush_output(self._has_events)
             elif wire.wait():
                 pass
