@@ -65,6 +65,7 @@ def consume(name: str) -> None:
     epoll = select.epoll()
     epoll.register(queue.mqd, select.EPOLLIN)
     while True:
+        os.sched_yield()
         epoll.poll()
         try:
             while True:

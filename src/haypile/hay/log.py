@@ -15,8 +15,8 @@ Invariants:
   message that looks like one is taken for a batch of this epoch.
 * What is appended to has been written before (zeros), so that the disk has no metadata to write.
 
-A batch is written past the page cache (open(2), O_DIRECT with O_DSYNC), which takes two thirds to three quarters of
-what a write and an fdatasync take; where the file system cannot do that, it is these two.
+A batch is written past the page cache (open(2), O_DIRECT with O_DSYNC), which takes less time than a write and an
+fdatasync, of the processor, too; where the file system cannot do that, it is these two.
 """
 
 from __future__ import annotations
