@@ -23,9 +23,14 @@ from urllib.parse import quote
 from haypile.links.plan import InvalidPlan, Plan, from_json, to_json
 
 
+def _place(vhost: Path) -> Path:
+    """Where the files of the vhost in directory ``vhost`` are. Who only looks does not bring back what was removed."""
+    return vhost / "links"
+
+
 def folder(vhost: Path) -> Path:
-    """Where the files of the vhost in directory ``vhost`` are, made if need be."""
-    path = vhost / "links"
+    """The same, made if need be."""
+    path = _place(vhost)
     # A link may be the vhost's first user: what mkdir makes on the way is open to others, and then refused.
     for one in (*reversed(path.parents), path):
         if not one.exists():
@@ -35,6 +40,10 @@ def folder(vhost: Path) -> Path:
 
 def _path(vhost: Path, name: str, what: str) -> Path:
     return folder(vhost) / f"{quote(name, safe='')}.{what}"
+
+
+def _find(vhost: Path, name: str, what: str) -> Path:
+    return _place(vhost) / f"{quote(name, safe='')}.{what}"
 
 
 def _replace(path: Path, value: Any) -> None:
@@ -50,13 +59,13 @@ def write(vhost: Path, name: str, status: dict[str, Any]) -> None:
 
 def erase(vhost: Path, name: str) -> None:
     """The link is gone for good, and its status with it."""
-    _path(vhost, name, "json").unlink(missing_ok=True)
+    _find(vhost, name, "json").unlink(missing_ok=True)
 
 
 def read_all(vhost: Path) -> dict[str, dict[str, Any]]:
     """The last status of every link that ever ran, by name; ``running`` says whether somebody runs it now."""
     found = {}
-    for path in sorted(folder(vhost).glob("*.json")):
+    for path in sorted(_place(vhost).glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError):
             status = json.loads(path.read_text())
             found[status["name"]] = {**status, "running": _is_locked(path.with_suffix(".lock"))}
@@ -101,7 +110,7 @@ def _declared(path: Path) -> Plan | None:
 def forget(vhost: Path, name: str) -> bool:
     """Undo ``declare``; whether there was one."""
     try:
-        _path(vhost, name, "plan").unlink()
+        _find(vhost, name, "plan").unlink()
     except FileNotFoundError:
         return False
     return True
@@ -109,7 +118,7 @@ def forget(vhost: Path, name: str) -> bool:
 
 def declared(vhost: Path) -> list[Plan]:
     """The declared links."""
-    found = map(_declared, sorted(folder(vhost).glob("*.plan")))
+    found = map(_declared, sorted(_place(vhost).glob("*.plan")))
     return [plan for plan in found if plan is not None]
 
 
@@ -139,7 +148,7 @@ def lock(vhost: Path, name: str) -> bool:
 def unlock(vhost: Path, name: str) -> None:
     """Let others run it."""
     with _mutex:
-        fd = _held.pop(str(_path(vhost, name, "lock")), None)
+        fd = _held.pop(str(_find(vhost, name, "lock")), None)
         if fd is not None:
             os.close(fd)
 
