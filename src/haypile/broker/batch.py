@@ -42,8 +42,8 @@ LOGGER = logging.getLogger("haypile")
 
 #: Messages, and bytes of records, that are stored at once: others must not wait long for the lock.
 MOST, BYTES = 64, 65_536
-#: Messages that may be here while others have the lock.
-LONGEST = 4 * MOST
+#: Messages that may be here while others have the lock: more than what is stored at once, for the wait is not over yet.
+LONGEST = 2 * MOST
 
 
 class Published(NamedTuple):
@@ -203,8 +203,7 @@ class Batch:
                 session.vhost.topology.sync(txn)
                 arrivals = Arrivals(session, txn, journals=session.publisher.journals, awaited=True)
                 if is_run(some):
-                    for end in arrivals.put_run(some[0].handles[0], some):
-                        outcomes.append((True, end))
+                    outcomes = [(True, end) for end in arrivals.put_run(some[0].handles[0], some)]
                 else:
                     for one in some:
                         accepted = put(arrivals, one)

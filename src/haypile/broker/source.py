@@ -394,9 +394,9 @@ class Source:
             self.handle.unwatch = None
 
     def was_faster(self) -> bool:
-        """Whether somebody else has the token that woke all of us; he leaves one for what he does not take."""
+        """Whether somebody else has the token of a closed queue that woke us all; he leaves one for what is left."""
         handle = self.handle
-        return handle.closed and handle.lane is not None and not handle.retired() and not self.depth()
+        return handle.lane is not None and not handle.retired() and not self.depth()
 
     def on_ready(self) -> None:
         """The lane is readable."""

@@ -89,15 +89,7 @@ class WriteTxn(Noting):
         in ``released`` of the transaction that makes it needless to journal the message.
         """
         size = len(record) if weight < 0 else weight
-        key = _prefix(READY, queue) + order
-        value = self._value(record, flags, deliveries, expires, size)
-        op = PUT | AWAITED if awaited else PUT
-        if not self._put(key, value, True, False):
-            self.remove(queue, order)
-            self._put(key, value)
-            op = AGAIN
-        if flags & JOURNALED:
-            self.note_put(key[1:], value, op)
+        self._enter(queue, order, self._value(record, flags, deliveries, expires, size), flags, awaited)
         delta = self._deltas.get(queue)
         if delta is None:
             self._deltas[queue] = [1, size]
@@ -107,17 +99,21 @@ class WriteTxn(Noting):
 
     def put_run(self, queue: int, rows: Sequence[tuple[bytes, bytes, int]], *, awaited: bool = False) -> None:
         """``put`` for each of ``rows``: order, record, flags."""
-        put, prefix, op, size = self._put, _prefix(READY, queue), PUT | AWAITED if awaited else PUT, 0
+        size = 0
         for order, record, flags in rows:
-            key, value, done = prefix + order, self._value(record, flags, 0, 0, len(record)), op
-            if not put(key, value, True, False):
-                self.remove(queue, order)
-                put(key, value)
-                done = AGAIN
-            if flags & JOURNALED:
-                self.note_put(key[1:], value, done)
+            self._enter(queue, order, self._value(record, flags, 0, 0, len(record)), flags, awaited)
             size += len(record)
         self._add(queue, len(rows), size)
+
+    def _enter(self, queue: int, order: bytes, value: bytes, flags: int, awaited: bool) -> None:
+        """One entry into ``queue``, in place of one of the same order, and into the journal where it belongs there."""
+        key, op = _prefix(READY, queue) + order, PUT | AWAITED if awaited else PUT
+        if not self._put(key, value, True, False):
+            self.remove(queue, order)
+            self._put(key, value)
+            op = AGAIN
+        if flags & JOURNALED:
+            self.note_put(key[1:], value, op)
 
     def _value(self, record: bytes, flags: int, deliveries: int, expires: int, weight: int) -> bytes:
         size = len(record)
@@ -143,15 +139,7 @@ class WriteTxn(Noting):
         body = self._new_body(record)
         self._put(REFS_KEY.pack(REFS, body), len(targets).to_bytes(4, "big"))
         for queue, order, expires in targets:
-            key = _prefix(READY, queue) + order
-            value = _pack_head(SHARED_BODY, flags, 0, expires, size, body)
-            op = PUT | AWAITED if awaited else PUT
-            if not self._put(key, value, True, False):
-                self.remove(queue, order)
-                self._put(key, value)
-                op = AGAIN
-            if flags & JOURNALED:
-                self.note_put(key[1:], value, op)
+            self._enter(queue, order, _pack_head(SHARED_BODY, flags, 0, expires, size, body), flags, awaited)
             self._add(queue, 1, size)
 
     def _new_body(self, record: bytes) -> int:
@@ -181,25 +169,16 @@ class WriteTxn(Noting):
     def take_rows(self, queue: int, limit: int, most: int = UNLIMITED) -> list[tuple[bytes, bytes, bytes]]:
         """The same: keys, values (``entry_of``) and records."""
         taken: list[tuple[bytes, bytes, bytes]] = []
-        bodies = None
         for key, value in self._pop_heads(queue, limit, most):
-            kind = value[0]
             if value[1] & JOURNALED:
                 self.note_gone(key[1:])
-            if kind == INLINE:
+            if value[0] == INLINE:
                 record = value[HEAD_SIZE:]
-            elif kind == OWN_BODY:
-                # Fetched and deleted by one descent.
-                if bodies is None:
-                    bodies = self._txn.cursor(self._hay.db_body)
-                record = bodies.pop(_body_key(_unpack_head(value)[5])) or b""
             else:
                 body = _unpack_head(value)[5]
                 record = self._get(_body_key(body), None, self._hay.db_body) or b""
-                self._drop_body(kind, body)
+                self._drop_body(value[0], body)
             taken.append((key, value, record))
-        if bodies is not None:
-            bodies.close()
         return taken
 
     def take_records(self, queue: int, limit: int, most: int = UNLIMITED) -> list[bytes]:
@@ -222,6 +201,7 @@ class WriteTxn(Noting):
                 if kind == INLINE:
                     record = value[HEAD_SIZE:]
                 elif kind == OWN_BODY:
+                    # Fetched and deleted by one descent.
                     if bodies is None:
                         bodies = self._txn.cursor(self._hay.db_body)
                     record = bodies.pop(_body_key(body)) or b""

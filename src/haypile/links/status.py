@@ -39,7 +39,8 @@ def folder(vhost: Path) -> Path:
 
 
 def _path(vhost: Path, name: str, what: str) -> Path:
-    return folder(vhost) / f"{quote(name, safe='')}.{what}"
+    folder(vhost)
+    return _find(vhost, name, what)
 
 
 def _find(vhost: Path, name: str, what: str) -> Path:

@@ -197,6 +197,7 @@ class EagerWire(LocalWire):
         session = self.session
         if session is None:
             return
+        # ``_work``, which would be one call more for each wake-up.
         self._working = True
         try:
             session.on_ready(fd)
