@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import haypile.fronts.blocking  # noqa: F401 - everything that is wrapped is loaded now
-from haypile.broker import consuming, queue, recovery, settle, source
+from haypile.broker import consuming, lanekeeping, queue, recovery, settle, source
 from haypile.broker.batch import Batch
 from haypile.broker.due import Due
 from haypile.broker.holdings import Holdings, Moving
@@ -43,10 +43,11 @@ STEPS: dict[str, tuple[Any, str]] = {
     "store batch": (Batch, "_store"),
     "wake": (Session, "wake"),
     "joins": (consuming, "start"),
-    "makes lane": (consuming, "make_lane"),
+    "makes lane": (lanekeeping, "make_lane"),
     "land": (source.Source, "land"),
     "take": (source.Source, "take_from_lane"),
     "serve hay": (source.Source, "serve_hay"),
+    "refit": (source, "refit"),
     "get": (source.Source, "get"),
     "leave token": (queue.QueueHandle, "leave_token"),
     "ack": (settle, "ack"),
@@ -57,7 +58,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "make way": (Holdings, "make_way"),
     "drain": (Moving, "drain"),
     "leaves": (consuming, "stop"),
-    "retires lane": (consuming, "retire_lane"),
+    "retires lane": (lanekeeping, "retire_lane"),
     "recover": (recovery, "recover"),
     "expire": (Due, "settle"),
     "open": (SessionFile, "create"),

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import haypile
 from haypile import BasicProperties, URLParameters
 from haypile.broker import holdings
-from haypile.lanes.posix import PosixLane
-from haypile.lanes.sysv import SysVLane
+from haypile.lanes import limits
+from haypile.lanes.posix import PosixLane, PosixLanes
+from haypile.lanes.sysv import SysVLane, SysVLanes
 from tests.storms.ledger import Pen
 
 DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
@@ -34,6 +35,8 @@ QUEUES: dict[str, tuple[dict[str, Any], bool]] = {
     "dead": ({}, False),
 }
 FANNED = ("plain", "other")
+#: Of lanes, where the kernel has room.
+SIZES = limits.SIZES
 
 
 @dataclass
@@ -229,6 +232,63 @@ def publish_into_retired_lane(stage: Stage) -> None:
     program.close()
 
 
+def refit(stage: Stage) -> None:
+    """The kernel has no room for a lane, then for a small one, then for a good one; somebody publishes meanwhile."""
+    program, other = Program(stage, "v1"), Program(stage, "v2")
+    other.channel.confirm_delivery()
+    asking = program.connection._impl.wire.session.vhost.asking
+    create = PosixLanes.create, SysVLanes.create
+    PosixLanes.create = SysVLanes.create = lambda *_: None  # type: ignore[assignment,method-assign]
+    program.consume("plain")
+    other.send("plain")
+    PosixLanes.create, SysVLanes.create = create  # type: ignore[method-assign]
+    for sizes in (((10, 512),), SIZES):
+        limits.SIZES = sizes
+        for size in (1, 600, 1):
+            asking.due = 0.0
+            other.send("plain", size=size)
+            program.connection.process_data_events(0)
+            other.send("plain")
+    program.wait_for(13)
+    program.ack(13, multiple=True)
+    other.close()
+    program.close()
+
+
+def publish_into_replaced_lane(stage: Stage) -> None:
+    """The lane is replaced between a publisher's look at it and what it sends, or its look again."""
+    program, keeper, third = Program(stage, "v1"), Program(stage, "v2"), Program(stage, "v3")
+    limits.SIZES = ((10, 512),)
+    keeper.consume("plain")
+    limits.SIZES = SIZES
+    program.channel.confirm_delivery()
+    third.channel.confirm_delivery()
+    program.send("plain")
+    keeper.wait_for(1)
+    kind: Any = PosixLane if stage.url.startswith("posix") else SysVLane
+    real = kind.send
+    left = [600, 1200]
+
+    def send(lane: Any, record: bytes) -> bool:
+        if not record or not left:
+            return bool(real(lane, record))
+        size, sent = left.pop(0), False
+        if size > 600:
+            sent = real(lane, record)
+        keeper.connection._impl.wire.session.vhost.asking.due = 0.0
+        third.send("plain", size=size)
+        keeper.connection.process_data_events(0)
+        return sent or bool(real(lane, record))
+
+    kind.send = send
+    for _ in range(3):
+        program.send("plain")
+    kind.send = real
+    third.close()
+    keeper.close()
+    program.close()
+
+
 def consume(stage: Stage) -> None:
     """By way of the hay and by way of the lane; acknowledge, give back, refuse; more than the slots hold."""
     program = Program(stage, "v1")
@@ -392,6 +452,8 @@ SCENARIOS = {
     "publish to a consumer": Scenario(consumed, publish_to_consumer),
     "publish many": Scenario(consumed, publish_many),
     "publish into a retired lane": Scenario(declared, publish_into_retired_lane),
+    "get a better lane": Scenario(declared, refit),
+    "publish into a replaced lane": Scenario(declared, publish_into_replaced_lane),
     "consume": Scenario(declared, consume, holdings.RESERVE + 8),
     "get": Scenario(busy, get, holdings.RESERVE + 4),
     "expire": Scenario(declared, expire),

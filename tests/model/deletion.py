@@ -8,7 +8,7 @@ the gate page leaves UNSETTLED, and the next to take the write lock mends the ve
 routed to a queue which is still there, and are nowhere; routes that are too old; lanes that nobody will remove.
 
 Step names are the code's: ``Publisher.route``, ``QueueHandle.offer``, ``Publisher.store``, ``Session.rescue``,
-``declare.queue.delete_queue``, ``Gates.allocate``, ``consuming.make_lane``, ``Announced.sweep``.
+``declare.queue.delete_queue``, ``Gates.allocate``, ``lanekeeping.make_lane``, ``Announced.sweep``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Explores every interleaving of the lane and hay protocol (docs/architecture.md).
 
-    python -m tests.model.lane_protocol [LANE_CAPACITY] [MAX_KILLS] [MAX_LEAVES] [notick] [turns]
+    python -m tests.model.lane_protocol [LANE_CAPACITY] [MAX_KILLS] [MAX_LEAVES] [MAX_REFITS] [notick] [turns]
 
 Publishers send numbered messages to one queue; consumers take one message at a time with manual acks, may
-leave and join again (the last one to leave retires the lane, the first to come makes one). Publishers, consumers
+leave and join again (the last one to leave retires the lane, the first to come makes one; who serves the hay may put
+another one in its place). Publishers, consumers
 and whoever recovers a dead session may be killed between any two steps. What a consumer takes from a full
 lane lands slot by slot, marked with a batch, and goes into the hay by one commit; a dead session's slots and what it
 held go back by the commit that ends the session (``broker/recovery``), slots of a committed batch excepted.
@@ -14,7 +15,7 @@ Reported: confirmed messages lost, messages delivered twice, queues that stall w
 messages of one publisher seen out of order by a lone consumer.
 
 Step names are the code's: ``QueueHandle.offer``, ``Publisher.store``, ``Session.rescue``, ``Source.land``,
-``Source.serve_hay``, ``Moving.drain``, ``consuming.start``, ``consuming.retire_lane``, ``recovery.recover``. The
+``Source.serve_hay``, ``Moving.drain``, ``consuming.start``, ``lanekeeping.retire_lane``, ``recovery.recover``. The
 same names stand in the table of fault points (``tests/faults/points.py``), where the code is killed at each of them.
 """
 
@@ -30,7 +31,7 @@ from typing import NamedTuple
 STEPS = {
     *("look at gate", "look at generation", "offer", "look again", "rescue", "store", "wake", "dead"),
     *("absent", "joins", "take", "land", "serve hay", "drain", "leave token", "ack", "asleep", "retires lane"),
-    *("look at token", "recover"),
+    *("look at token", "recover", "refit"),
 }
 TOKEN = 0
 #: What each publisher sends, unless limits say otherwise; numbers grow with publish time.
@@ -63,6 +64,8 @@ class Consumer(NamedTuple):
     why: str = ""
     #: With turns: it is woken, or will look at the lane before it sleeps.
     ready: bool = False
+    #: What it takes from the hay when the transaction that replaces the lane commits.
+    head: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class State:
     publishers: tuple[Publisher, ...] = ()
     consumers: tuple[Consumer, ...] = ()
     kills: int = 0
+    refits: int = 0
     acked: tuple[int, ...] = ()
 
     def content(self, lane: int) -> tuple[int, ...]:
@@ -100,6 +104,8 @@ class Limits(NamedTuple):
     capacity: int = 1
     kills: int = 1
     leaves: int = 1
+    #: How often a lane is replaced.
+    refits: int = 0
     #: Sleepers look at the gate once a second.
     tick: bool = True
     #: Publishers look at the generation again after each send.
@@ -184,7 +190,8 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
         content = state.content(state.lane)
 
         def to(step: str, held: int = me.held, leaves: int = me.leaves, /, **changes: object) -> State:
-            mine = {name: changes.pop(name) for name in ("slots", "recorded", "why", "ready") if name in changes}
+            own = ("slots", "recorded", "why", "ready", "head")
+            mine = {name: changes.pop(name) for name in own if name in changes}
             moved = me._replace(step=step, held=held, leaves=leaves, **mine)  # type: ignore[arg-type]  # noqa: B023
             consumers = (*state.consumers[:i], moved, *state.consumers[i + 1 :])  # noqa: B023
             return replace(state, consumers=consumers, **changes)  # type: ignore[arg-type]
@@ -223,6 +230,10 @@ def consumer_steps(state: State, limits: Limits) -> Iterator[Step]:
             yield from draining(state, i, me, to)
         elif me.step == "commit":
             yield from committing(state, i, me, to)
+            if me.why == "serve hay" and state.refits < limits.refits and not state.generation % 2:
+                head = min(state.hay | me.slots, default=0)
+                refits, odd = state.refits + 1, state.generation | 1
+                yield f"c{i} refits", to("drain", why="refit", head=head, refits=refits, generation=odd)
         elif me.step == "tell":
             yield from telling(state, i, me, to)
         elif me.step == "take":
@@ -277,6 +288,10 @@ def committing(state: State, i: int, me: Consumer, to: Callable[..., State]) -> 
         rest = pool - {min(pool)} if pool else pool
         served = to("tell", min(pool) if pool else 0, hay=rest, recorded=True)
         yield f"c{i} serves {min(pool) if pool else 'nothing'}", served
+    elif me.why == "refit":
+        new = (state.generation | 1) + 1
+        lanes = state.put(new, ())
+        yield f"c{i} replaces lane", to("tell", me.head, hay=pool - {me.head}, recorded=True, lane=new, lanes=lanes)
     elif me.why == "retires lane":
         yield f"c{i} commits", to("tell", 0, hay=pool, recorded=True, lane=0)
     else:
@@ -291,10 +306,15 @@ def committing(state: State, i: int, me: Consumer, to: Callable[..., State]) -> 
 
 def telling(state: State, i: int, me: Consumer, to: Callable[..., State]) -> Iterator[Step]:
     """After the commit, still under the lock: the gate page; then the slots are cleared."""
-    none: dict[str, object] = {"slots": frozenset(), "recorded": False, "why": "", "lock": -1}
-    if me.why == "serve hay":
+    none: dict[str, object] = {"slots": frozenset(), "recorded": False, "why": "", "lock": -1, "head": 0}
+    if me.why == "refit":
+        # The old lane is gone; then the new one is there.
+        yield f"c{i} tells of the old lane", to("tell", why="appear", generation=(state.generation | 1) + 1)
+    elif me.why in ("serve hay", "appear"):
         following = "leave token" if state.hay else ("ack" if me.held else "asleep")
-        yield f"c{i} tells", to(following, closed=bool(state.hay) or not state.lane, **none)
+        # A change that was not finished is, before the gate may open.
+        generation = state.generation + (2 if me.why == "appear" else state.generation % 2)
+        yield f"c{i} tells", to(following, closed=bool(state.hay) or not state.lane, generation=generation, **none)
     elif me.why == "retires lane":
         yield f"c{i} tells, leaves", to("absent", 0, me.leaves + 1, generation=state.generation + 1, **none)
     else:
@@ -396,14 +416,16 @@ def explore(consumers: int, limits: Limits = Limits()) -> Report:  # noqa: B008
 def main() -> int:
     """Explore as the command line says."""
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
-    capacity, kills, leaves = [*numbers, *[1, 1, 1][len(numbers) :]]
-    limits = Limits(capacity, kills, leaves, "notick" not in sys.argv, publishers_die=True, turns="turns" in sys.argv)
+    capacity, kills, leaves, refits = [*numbers, *[1, 1, 1, 0][len(numbers) :]]
+    limits = Limits(capacity, kills, leaves, refits, "notick" not in sys.argv, publishers_die=True)
+    limits = limits._replace(turns="turns" in sys.argv)
     failed = False
     for consumers in (1, 2):
         report = explore(consumers, limits)
         failed |= not report.clean
         print(
-            f"lane {limits.capacity}, {consumers} consumer(s), <= {limits.kills} kills, <= {limits.leaves} leaves: "
+            f"lane {limits.capacity}, {consumers} consumer(s), "
+            f"<= {limits.kills} kills, <= {limits.leaves} leaves, <= {limits.refits} refits: "
             f"{report.states} states, {len(report.lost)} lost, {len(report.stalled)} stalled, "
             f"{len(report.reordered)} reordered, {len(report.doubled)} doubled"
         )

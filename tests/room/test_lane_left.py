@@ -18,8 +18,8 @@ def test_no_room_when_the_lane_is_made(tiny: Vhost, monkeypatch: pytest.MonkeyPa
     ours, made, failed = Writing._commit_with_news, BrokerVhost.make_lane, [0]
     lanes: list[str] = []
 
-    def make_lane(self: BrokerVhost, prefix: str) -> Any:
-        lane = made(self, prefix)
+    def make_lane(self: BrokerVhost, prefix: str, least: Any = None) -> Any:
+        lane = made(self, prefix, least)
         assert lane is not None
         lanes.append(lane.name)
         return lane

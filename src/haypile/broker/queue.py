@@ -221,8 +221,12 @@ class QueueHandle(Elsewhere):
         is most likely running, and waiting is cheaper for both than a detour through the hay.
         """
         words, base = self.words, self.base
-        if words[base] and not (patience >= PAUSE and wait_for_gate(self, len(record))):
-            return False
+        if words[base]:
+            if words[base + GENERATION] != self.generation:
+                # A consumer may have made a lane. And one that was removed takes room until everybody has closed it.
+                self.current_lane()
+            if patience < PAUSE or not wait_for_gate(self, len(record)):
+                return False
         lane = self.lane
         if words[base + GENERATION] != self.generation:
             lane = self.current_lane()

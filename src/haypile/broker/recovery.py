@@ -15,10 +15,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
-from haypile.broker.consuming import settle_lane
 from haypile.broker.declare import consumers as rows
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import ROW, Moving
+from haypile.broker.lanekeeping import settle_lane
 from haypile.broker.raw import record_of
 from haypile.broker.settle import SLICE, put_back
 from haypile.broker.source import REDELIVERED

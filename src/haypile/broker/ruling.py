@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from haypile.broker import consuming, texts
+from haypile.broker import lanekeeping, texts
 from haypile.broker.declare import policy as rows
 from haypile.broker.declare.context import Context
 from haypile.broker.enqueue import Arrivals
@@ -80,10 +80,10 @@ def adapt(session: Session, handle: QueueHandle) -> None:
         short = True
         if not handle.plain:
             if queue.lane is not None:
-                consuming.retire_lane(moving, context, handle)
+                lanekeeping.retire_lane(moving, context, handle)
             short = arrivals.trim(handle, TRIMMED if session.sliced else None)
         elif queue.lane is None and queue.consumers:
-            consuming.make_lane(moving, context, handle)
+            lanekeeping.make_lane(moving, context, handle)
         session.due.born(moving.txn, handle)
         arrivals.touched.setdefault(handle.id, handle)
     session.wake_all(arrivals)

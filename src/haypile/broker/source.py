@@ -20,6 +20,7 @@ from haypile.broker import message, scarcity
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import RESERVE
+from haypile.broker.lanekeeping import refit
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.taken import Fresh, Taken
@@ -269,10 +270,9 @@ class Source:
                 return []
             moving.write_acks()
             got, arrivals = self.heads(txn, self.share(txn, budget), no_ack)
+            refitted = refit(moving, handle, got)
             left = txn.count(handle.id)[0]
-            if handle.changing:
-                handle.mend(txn)
-            if not left:
+            if not left and not refitted:
                 txn.on_commit.append(handle.open_gate)
         if arrivals is not None:
             session.wake_all(arrivals)

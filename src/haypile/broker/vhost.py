@@ -15,6 +15,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from haypile.broker.asking import Asking
 from haypile.broker.ports import VhostTarget
 from haypile.hay.announced import Announced
 from haypile.hay.clock import Clock
@@ -87,6 +88,7 @@ class Vhost:
         self.hay = Hay.open(target.directory, revive=self.revived)
         self.clock = Clock(self.hay.now)
         self.announced = Announced(target.directory / "lanes")
+        self.asking = Asking()
         self.users = 0
         self.equipped = False
 
@@ -175,19 +177,36 @@ class Vhost:
         """The lane called ``name``, or None when it is gone."""
         return self.lanes.open(name)
 
-    def make_lane(self, prefix: str) -> Lane | None:
-        """A new lane, sized by what room the vhost's other lanes leave. Under the write lock."""
+    def make_lane(self, prefix: str, least: tuple[int, int] | None = None) -> Lane | None:
+        """A new lane, sized by what room the vhost's other lanes leave. Under the write lock.
+
+        ``least``: messages, and their bytes, that it must have. Then nothing is said where there is no room.
+        """
         known = [queue.lane for queue in self.topology.by_id.values() if queue.lane is not None]
         room = self.lanes.room((lane.maxmsg, lane.msgsize) for lane in known)
-        try:
-            return self.lanes.create(prefix, room, self.announced.announce)
-        except OutOfRoom as error:
-            LOGGER.warning(
-                "vhost %r: no kernel queue for another AMQP queue: %s; it works through shared memory, more slowly",
-                self.name,
-                str(error),
-            )
+        room = room._replace(least=least)
+        if least and not any(room.sizes()):
             return None
+        labels: list[str] = []
+
+        def announce(label: str) -> None:
+            labels.append(label)
+            self.announced.announce(label)
+
+        lane = None
+        try:
+            lane = self.lanes.create(prefix, room, announce)
+        except OutOfRoom as error:
+            if not self.asking.vain:
+                LOGGER.warning(
+                    "vhost %r: no kernel queue for another AMQP queue: %s; it works through shared memory, more slowly",
+                    self.name,
+                    str(error),
+                )
+        if lane is None:
+            for label in labels:
+                self.announced.deny(label)
+        return lane
 
     def unlink_lane(self, name: str) -> None:
         """Remove the lane called ``name``, of which no row tells any more."""

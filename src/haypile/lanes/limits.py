@@ -23,7 +23,7 @@ MESSAGE_COST = 96
 
 #: (maxmsg, msgsize), best first. The default limits of a queue are 10 messages of 8192 bytes. The
 #: last carries no records, it only wakes sleepers.
-SIZES = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1, 16))
+SIZES: tuple[tuple[int, int], ...] = ((10, 8192), (10, 4096), (10, 2048), (10, 1024), (10, 512), (4, 512), (1, 16))
 
 #: Lanes that cost no more (bytes) are made wherever there is room; for others there must be room for so many more.
 SMALL, SPARE = 10 * (512 + MESSAGE_COST), 3
@@ -41,6 +41,8 @@ class LaneRoom(NamedTuple):
     #: fs.mqueue.msg_max and msgsize_max.
     maxmsg: int
     msgsize: int
+    #: Messages, and their bytes, that a lane must have; None: whatever can be had.
+    least: tuple[int, int] | None = None
 
     @classmethod
     def measure(cls, lanes: Iterable[tuple[int, int]] = ()) -> LaneRoom:
@@ -57,8 +59,11 @@ class LaneRoom(NamedTuple):
         """Sizes worth trying, best first."""
         left = self.limit - self.used
         tried = set()
+        messages, bytes_ = self.least or (0, 0)
         for wanted, size in SIZES:
             fitting = min(wanted, self.maxmsg), min(size, self.msgsize)
+            if fitting[0] < messages or fitting[1] < bytes_:
+                continue
             takes = cost(*fitting)
             if fitting not in tried and (self.limit < 0 or takes * (2 if takes == SMALL else 4) <= left):
                 tried.add(fitting)

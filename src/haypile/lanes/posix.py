@@ -253,7 +253,8 @@ class PosixLanes:
             finally:
                 if spare is not None:
                     spare.close()
-        self._warn(why)
+        if room.least is None:
+            self._warn(why)
         return None
 
     def _spare(
