@@ -18,6 +18,8 @@ from tests.support.kernel_queues import KernelQueues
 
 #: Steps of the model that have no effect of their own: looks at the gate page, being asleep or absent.
 LOOKS = {"look at gate", "look at token", "look at generation", "look again", "asleep", "absent", "dead"}
+#: To come to a point once more: which way a message takes depends on what others take of the kernel's room for lanes.
+ATTEMPTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,11 @@ def test_killed_between_every_two_kinds_of_steps(transport: str, queues: KernelQ
             gone.update(steps.split(","))
             if name not in seen:
                 seen.add(name)
-                killed, found = run(SCENARIOS[scenario], transport, name, queues)
-                wrong += [f"{scenario!r}, {name}: {one}" for one in found]
+                for _ in range(ATTEMPTS):
+                    killed, found = run(SCENARIOS[scenario], transport, name, queues)
+                    wrong += [f"{scenario!r}, {name}: {one}" for one in found]
+                    if killed:
+                        break
                 assert killed, (scenario, name)
     assert not wrong, "\n".join(wrong)
     # System V sleepers wait for no lane; a POSIX lane never holds more than slots are free.
