@@ -36,6 +36,8 @@ NOTHING = memoryview(bytes(8)).cast("Q")
 UNCOUNTED = uncounted()
 #: After a vain wait for a lane, so many messages go to the hay without a wait.
 IN_VAIN = 16
+#: A wait for a gate was worth it when so many messages went through it.
+WORTH = 4
 #: So many messages in the hay are soon gone; and how long a closed gate is waited for then, seconds.
 LITTLE, PAUSE = 64, 0.002
 
@@ -61,6 +63,7 @@ class QueueHandle(Elsewhere):
         "rules",
         "unwatch",
         "vhost",
+        "waited",
         "words",
     )
 
@@ -81,6 +84,8 @@ class QueueHandle(Elsewhere):
         self.unwatch: Callable[[], None] | None = None
         #: Consumers of this very session: waiting for them would be waiting for ourselves.
         self.own_consumers = 0
+        #: Messages published when a gate was waited for the last time.
+        self.waited = -WORTH
         self.in_vain = 0
         #: An auto-delete queue that is emptied piece by piece goes with our consumer, whoever comes meanwhile.
         self.doomed = False
@@ -307,17 +312,22 @@ def wait_for_gate(handle: QueueHandle, size: int) -> bool:
     Else it would stay closed: what is published meanwhile goes to the hay, under the write lock that the
     consumers need to empty it.
     """
+    lane, words = handle.lane, handle.words
+    if lane is None or size > lane.msgsize:
+        return False
     if handle.in_vain:
         handle.in_vain -= 1
         return False
-    lane, words = handle.lane, handle.words
+    if handle.published - handle.waited < WORTH:
+        # It was open for a few messages only: perhaps others do not fit the lane.
+        handle.waited, handle.in_vain = -WORTH, IN_VAIN
+        return False
     if (
-        lane is not None
-        and size <= lane.msgsize
-        and words[handle.base + CONSUMERS] > handle.own_consumers
+        words[handle.base + CONSUMERS] > handle.own_consumers
         and handle.vhost.hay.count_now(handle.id) <= LITTLE
         and handle.vhost.hay.gates.wait(handle.base, PAUSE)
     ):
+        handle.waited = handle.published
         return True
     handle.in_vain = IN_VAIN
     return False

@@ -9,7 +9,6 @@ processor, or be stopped: then the caller comes again.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import threading
 import time
@@ -18,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from haypile.hay.errors import Busy
-from haypile.hay.locking import nothing
+from haypile.hay.locking import TAKEN, nothing
 
 if TYPE_CHECKING:
     from haypile.hay.reading import ReadTxn
@@ -56,7 +55,7 @@ def _take(hay: Hay) -> None:
                 fcntl.lockf(hay.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                if error.errno not in TAKEN:
                     raise
             if time.monotonic() > until:
                 raise Busy(f"the write lock of {hay.directory} is held by another process")

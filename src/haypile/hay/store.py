@@ -95,7 +95,7 @@ class Hay:
         self.lock: Any = threading.RLock()
         self.gates: Gates
         self.lock_fd = open_lock(directory / "lock", create)
-        self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_EX)
+        self.lock_at_once: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.drop_file: Callable[[], None] = partial(fcntl.lockf, self.lock_fd, fcntl.LOCK_UN)
         self.unlock_file: Callable[[], None] = self.drop_file
         #: The thread that must not wait for the write lock just now; how often it is held ahead (``haste``).

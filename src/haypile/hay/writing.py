@@ -12,7 +12,6 @@ KeyboardInterrupt included, leaves neither lock nor transaction behind.
 
 from __future__ import annotations
 
-import errno
 import struct
 from collections.abc import Callable
 from types import TracebackType
@@ -33,7 +32,7 @@ from haypile.hay.layout import (
     READY,
     VERSION_ROW,
 )
-from haypile.hay.locking import wait_for
+from haypile.hay.locking import TAKEN, take
 from haypile.hay.reading import ReadTxn
 
 if TYPE_CHECKING:
@@ -88,9 +87,9 @@ class Writing(ReadTxn):
             try:
                 hay.lock_at_once()
             except OSError as error:
-                if error.errno != errno.EDEADLK:
+                if error.errno not in TAKEN:
                     raise
-                wait_for(hay.lock_at_once)
+                take(hay)
             self._version = self._body_id = self.noted = 0
             if self._deltas:
                 self._deltas = {}
