@@ -16,6 +16,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingConnection
 
 import haypile as pika
+from haypile.lanes import limits
 
 #: Seconds after which a message does not come any more.
 LONG = 30.0
@@ -94,11 +95,18 @@ def test_nobody_gets_all(channel: Any, take: Callable[..., Taker], taken: queue.
     assert {"a", "b"} == set(found)
 
 
+@pytest.mark.parametrize("sizes", [limits.SIZES, ((1, 16),)], ids=["lane", "smallest lane"])
 def test_who_has_no_credit_is_not_woken(
-    channel: Any, take: Callable[..., Taker], taken: queue.Queue[str], monkeypatch: pytest.MonkeyPatch
+    channel: Any,
+    take: Callable[..., Taker],
+    taken: queue.Queue[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: tuple[tuple[int, int], ...],
 ) -> None:
     """Were it, the message would wait for somebody's look once a second, which there is none of here."""
     monkeypatch.setattr("haypile.broker.session.TICK", 3600.0)
+    # The smallest one holds a single token: there is no room for one that says that there is more.
+    monkeypatch.setattr(limits, "SIZES", sizes)
     take("full", prefetch=1)
     channel.basic_publish("", "q", b"x")
     assert taken.get(timeout=LONG) == "full"

@@ -274,7 +274,10 @@ class QueueHandle(Elsewhere):
                 self.generation = -1
 
     def leave_token(self, *, behind: bool = False) -> bool:
-        """Wake whoever sleeps on the lane (``behind`` what is in it); False when there is no lane to do it by."""
+        """Wake whoever sleeps on the lane (``behind`` what is in it); False when there is no lane or room to do it by.
+
+        A token needs no room where something in the lane has woken them; ``behind`` it has not.
+        """
         lane = self.current_lane()
         if lane is None:
             return False
@@ -283,8 +286,9 @@ class QueueHandle(Elsewhere):
             if behind or not lane.depth():
                 # Before, for a count that comes in between; afterwards, since a drain may have come in between.
                 words[at] = 1
-                lane.send(TOKEN)
+                sent = lane.send(TOKEN)
                 words[at] = 1
+                return sent or not behind
         except LaneGone:
             return False
         return True

@@ -402,11 +402,11 @@ class Source:
         """The lane is readable."""
         consumer = self.next_consumer()
         if consumer is None:
-            # Level-triggered: without this the loop would spin until credit comes back.
             in_turn, self.blocked = self.in_turn, True
-            self.unwatch()
-            if in_turn and self.handle.others_consume() and self.depth():  # the kernel woke us and nobody else
-                self.handle.leave_token(behind=True)
+            self.unwatch()  # level-triggered: the loop would spin until credit comes back
+            alone = in_turn and self.handle.others_consume() and self.depth()  # the kernel woke us and nobody else
+            if alone and not self.handle.leave_token(behind=True):
+                self.session.ring({key[0] for key in self.queue.consumers})
         elif not self.idle or not self.handle.words[self.handle.base] or not self.was_faster():
             self.idle = False
             self.pump(known=consumer)
