@@ -18,6 +18,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--queue", required=True)
     parser.add_argument("--durable", action="store_true")
+    parser.add_argument("--ttl", type=int, help="x-message-ttl of the queue, ms")
     parser.add_argument("--exchange", help="declared, and the queue bound to it by --key")
     parser.add_argument("--type", default="fanout")
     parser.add_argument("--key", default="")
@@ -35,7 +36,8 @@ class Consumer:
         self.ack: bool = options.ack
         self.connection = connect()
         self.channel = self.connection.channel()
-        self.channel.queue_declare(self.queue, durable=options.durable)
+        arguments = {"x-message-ttl": options.ttl} if options.ttl else None
+        self.channel.queue_declare(self.queue, durable=options.durable, arguments=arguments)
         if self.exchange:
             self.channel.exchange_declare(self.exchange, options.type)
             self.channel.queue_bind(self.queue, self.exchange, options.key)

@@ -17,11 +17,13 @@ from bench.scenarios import (
     idling,
     opening,
     round_trip,
+    through_store,
 )
 from bench.scenarios.scenario import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
     *end_to_end.SCENARIOS,
+    *through_store.SCENARIOS,
     *acknowledging.SCENARIOS,
     *confirming.SCENARIOS,
     *round_trip.SCENARIOS,

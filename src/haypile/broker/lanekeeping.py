@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
     from haypile.broker.taken import Fresh
 
-#: Messages of a lane that nothing better is sought for.
-FULL = SIZES[0][0]
+#: Messages of a lane that nothing better is sought for; no lane takes longer ones.
+FULL, LONGEST = SIZES[0]
 
 
 def make_lane(moving: Moving, context: Context, handle: QueueHandle, least: tuple[int, int] | None = None) -> bool:
@@ -83,7 +83,8 @@ def refit(moving: Moving, handle: QueueHandle, got: Sequence[Taken | Fresh]) -> 
         return False
     if row is None:
         return make_lane(moving, session.context(moving), handle)
-    longest = max((len(one.record if isinstance(one, Taken) else one) for one in got), default=0)
+    lengths = [len(one.record if isinstance(one, Taken) else one) for one in got]
+    longest = max((length for length in lengths if length <= LONGEST), default=0)
     if row.maxmsg >= FULL and row.msgsize >= longest:
         vhost.asking.done(now, got=True)
         return False
