@@ -66,7 +66,7 @@ def run(place: Place, file: Path | None, verbose: bool, names: tuple[str, ...]) 
     if names:
         runner.only = frozenset(names)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: runner.stop())
+        signal.signal(number, lambda *_: runner.interrupt())
     click.echo(f"running {', '.join(names or plans) or 'links that bindings make'}")
     runner.run()
 

@@ -56,7 +56,7 @@ class Move:
         self.on_progress = on_progress
         self.follow = False
         self.since = 0.0
-        self._ended = False
+        self._ended = self._stopping = False
 
     def run(self, follow: bool = False) -> int:
         """Until the queue has been empty for a moment (``follow``: until ``stop``); returns how many were moved."""
@@ -70,10 +70,13 @@ class Move:
         return self.link.moved
 
     def stop(self) -> None:
-        """From any thread or signal handler."""
-        self.loop.add_callback_threadsafe(self._end)
+        """From any thread or signal handler: soon."""
+        # The loop's own way to be woken takes a lock, which the thread that a signal interrupts may hold.
+        self._stopping = True
 
     def _look(self) -> None:
+        if self._stopping:
+            self._end()
         if self._ended:
             return
         link, now = self.link, time.monotonic()

@@ -81,7 +81,7 @@ class Runner:
         #: Links that were declared, and since when some of them end.
         self._declared: Set[str] = frozenset()
         self._ending: dict[str, float] = {}
-        self._stopping = False
+        self._stopping = self._interrupted = False
         #: Names of the links to run; None: declared ones, too.
         self.only: frozenset[str] | None = None
 
@@ -114,6 +114,11 @@ class Runner:
         """From any thread: acknowledge what is confirmed, close, and return from ``run``."""
         self.loop.add_callback_threadsafe(self._stop)
 
+    def interrupt(self) -> None:
+        """From a signal handler: ``stop`` soon."""
+        # The loop's own way to be woken takes a lock, which the thread that a signal interrupts may hold.
+        self._interrupted = True
+
     def add(self, plan: Plan) -> None:
         """From any thread: run ``plan`` too, from now on."""
 
@@ -124,6 +129,8 @@ class Runner:
         self.loop.add_callback_threadsafe(take_in)
 
     def _tick(self) -> None:
+        if self._interrupted:
+            self._stop()
         if self._stopping:
             return
         self.loop.call_later(TICK, self._tick)
