@@ -6,8 +6,7 @@ from functools import partial
 
 from bench.metrics import Sample
 from bench.rivals import LIMITS, RIVALS
-from bench.scenarios.scenario import Scale, Scenario, flow, ready
-from bench.stage import Stage
+from bench.scenarios.scenario import Scale, Scenario, one_to_one
 from bench.transports import Transport
 
 
@@ -17,18 +16,9 @@ def work(scale: Scale) -> int:
 
 
 def sample(prefetch: int, size: int, scale: Scale, transport: Transport) -> Sample:
-    queue = transport.unique("acked")
-    with Stage() as stage:
-        consumer = transport.start(stage, "consume", "--queue", queue, "--ack", "--prefetch", str(prefetch))
-        producer = transport.start(stage, "produce", "--key", queue, "--size", str(size))
-        ready(consumer, producer)
-        # Prefetch 1 waits for the broker at each message.
-        count = scale.pick(100, 2_500, 10_000) if prefetch == 1 else work(scale)
-        flow(transport, [producer], [consumer], count // 20)
-        measured = flow(transport, [producer], [consumer], count).sample()
-        producer.close()
-        consumer.close(delete=True)
-    return measured
+    # Prefetch 1 waits for the broker at each message.
+    count = scale.pick(100, 2_500, 10_000) if prefetch == 1 else work(scale)
+    return one_to_one(transport, ["--ack", "--prefetch", str(prefetch)], ["--size", str(size)], count)
 
 
 SCENARIOS = (

@@ -6,8 +6,7 @@ from functools import partial
 
 from bench.metrics import Sample
 from bench.rivals import RIVALS
-from bench.scenarios.scenario import Rival, Scale, Scenario, flow, ready
-from bench.stage import Stage
+from bench.scenarios.scenario import Rival, Scale, Scenario, one_to_one
 from bench.transports import Transport
 
 #: Body sizes in bytes: small, usual, near the kernel's limit of 8192, beyond it.
@@ -22,17 +21,7 @@ def work(scale: Scale, size: int) -> int:
 
 
 def sample(size: int, scale: Scale, transport: Transport) -> Sample:
-    queue = transport.unique("through")
-    with Stage() as stage:
-        consumer = transport.start(stage, "consume", "--queue", queue)
-        producer = transport.start(stage, "produce", "--key", queue, "--size", str(size))
-        ready(consumer, producer)
-        count = work(scale, size)
-        flow(transport, [producer], [consumer], count // 20)
-        measured = flow(transport, [producer], [consumer], count).sample()
-        producer.close()
-        consumer.close(delete=True)
-    return measured
+    return one_to_one(transport, [], ["--size", str(size)], work(scale, size))
 
 
 def rivals(size: int) -> dict[str, Rival]:

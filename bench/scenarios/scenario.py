@@ -1,6 +1,6 @@
 """What a scenario is, and the phase most of them share: producers publish, consumers take, all is counted.
 
-Owns: ``Scenario``, ``Scale`` and ``flow``. Must not know: any one scenario.
+Owns: ``Scenario``, ``Scale``, ``flow`` and ``one_to_one``. Must not know: any one scenario.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench.metrics import Sample
-from bench.stage import PATIENCE, Program, ProgramError
+from bench.stage import PATIENCE, Program, ProgramError, Stage
 from bench.transports import Transport
 
 #: Rates below this are taken for a hang: a phase may last PATIENCE plus its messages at this rate.
@@ -119,6 +119,23 @@ def flow(
         cpu=cpu,
         tenths=[later - sooner for sooner, later in pairwise(marks)],
     )
+
+
+def one_to_one(transport: Transport, consume: Sequence[str], produce: Sequence[str], count: int) -> Sample:
+    """``count`` messages from one producer to one consumer, by a queue of their own; after a twentieth to warm up.
+
+    ``consume`` and ``produce``: what else the two clients are told.
+    """
+    queue = transport.unique("through")
+    with Stage() as stage:
+        consumer = transport.start(stage, "consume", "--queue", queue, *consume)
+        producer = transport.start(stage, "produce", "--key", queue, *produce)
+        ready(consumer, producer)
+        flow(transport, [producer], [consumer], count // 20)
+        measured = flow(transport, [producer], [consumer], count).sample()
+        producer.close()
+        consumer.close(delete=True)
+    return measured
 
 
 def ready(*programs: Program) -> None:

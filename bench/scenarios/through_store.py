@@ -5,23 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from bench.metrics import Sample
-from bench.scenarios.scenario import Scale, Scenario, flow, ready
-from bench.stage import Stage
+from bench.scenarios.scenario import Scale, Scenario, one_to_one
 from bench.transports import Transport
 
 
-def sample(queue_options: list[str], publish_options: list[str], scale: Scale, transport: Transport) -> Sample:
-    queue = transport.unique("store")
-    with Stage() as stage:
-        consumer = transport.start(stage, "consume", "--queue", queue, *queue_options)
-        producer = transport.start(stage, "produce", "--key", queue, "--size", "100", *publish_options)
-        ready(consumer, producer)
-        count = scale.pick(40, 4_000, 16_000)
-        flow(transport, [producer], [consumer], count // 20)
-        measured = flow(transport, [producer], [consumer], count).sample()
-        producer.close()
-        consumer.close(delete=True)
-    return measured
+def sample(consume: list[str], produce: list[str], scale: Scale, transport: Transport) -> Sample:
+    return one_to_one(transport, consume, ["--size", "100", *produce], scale.pick(40, 4_000, 16_000))
 
 
 SCENARIOS = (

@@ -42,6 +42,11 @@ class Pair:
         self.sent.append(b"%d " % len(self.sent) + b"x" * size)
         self.channel.basic_publish("", "q", self.sent[-1])
 
+    def publish_when_due(self, size: int = 10) -> None:
+        """The same, and the kernel may be asked for a lane again."""
+        self.vhost.asking.due = 0.0
+        self.publish(size)
+
     def take(self) -> None:
         """Until all of it has come; once more then, for the loop to find nothing."""
         while len(self.taken) < len(self.sent):
@@ -109,8 +114,7 @@ def test_a_lane_is_made_when_there_is_room(pair: Pair, none: pytest.MonkeyPatch)
     pair.vhost.asking.due = 1e18
     pair.take()
     assert pair.row is None
-    pair.vhost.asking.due = 0.0
-    pair.publish()
+    pair.publish_when_due()
     pair.take()
     assert pair.row is not None and pair.by_lane() and pair.only_lane()
     pair.take()
@@ -127,8 +131,7 @@ def test_the_kernel_is_asked_less_and_less(pair: Pair, none: pytest.MonkeyPatch)
     none.setattr(Asking, "done", count)
     pair.consume()
     for _ in range(12):
-        pair.vhost.asking.due = 0.0
-        pair.publish()
+        pair.publish_when_due()
         pair.take()
     assert asked[0] == 2 * SOON and asked == sorted(asked) and asked[-1] == LATE
     assert pair.only_lane()
@@ -142,8 +145,7 @@ def test_it_is_said_once(pair: Pair, none: pytest.MonkeyPatch, caplog: pytest.Lo
         none.setattr(lanes, "create", refuse)
     pair.consume()
     for _ in range(3):
-        pair.vhost.asking.due = 0.0
-        pair.publish()
+        pair.publish_when_due()
         pair.take()
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [f"vhost {pair.vhost.name!r}"]
 
@@ -159,8 +161,7 @@ def test_who_sleeps_elsewhere_hears_of_the_lane(pair: Pair, none: pytest.MonkeyP
         session = third._impl.wire.session
         pair.consume()
         none.undo()
-        pair.vhost.asking.due = 0.0
-        pair.publish()
+        pair.publish_when_due()
         rung: list[int] = []
         with pytest.MonkeyPatch.context() as watched:
             watched.setattr("haypile.broker.session.ring", lambda hay, session: rung.append(session))
@@ -180,8 +181,7 @@ def test_a_small_lane_is_replaced(posix_pair: Pair, monkeypatch: pytest.MonkeyPa
             pair.take()
         before = pair.row
         assert (before.maxmsg, before.msgsize) == (maxmsg, msgsize)
-        pair.vhost.asking.due = 0.0
-        pair.publish(size)
+        pair.publish_when_due(size)
         pair.take()
         assert pair.row.maxmsg == 10 and pair.row.msgsize > 700 and pair.row.name != before.name
         assert not pair.vhost.lanes.is_there(before.name) and pair.only_lane()
@@ -207,8 +207,7 @@ def test_a_lane_that_serves_stays(pair: Pair) -> None:
     pair.consume()
     before = pair.row
     for size in (100, 60_000, 100):
-        pair.vhost.asking.due = 0.0
-        pair.publish(size)
+        pair.publish_when_due(size)
         pair.take()
         assert not pair.vhost.asking.vain
     assert pair.row == before and pair.only_lane()
@@ -223,8 +222,7 @@ def test_a_lane_that_cannot_be_emptied_stays(posix_pair: Pair, monkeypatch: pyte
     before = pair.row
     with monkeypatch.context() as others:
         others.setattr("haypile.broker.lanekeeping.is_ours", lambda lane: False)
-        pair.vhost.asking.due = 0.0
-        pair.publish(700)
+        pair.publish_when_due(700)
         pair.take()
         assert pair.row == before and pair.only_lane() and pair.vhost.asking.vain
     pair.publish()

@@ -19,6 +19,9 @@ from unittest import mock
 
 from tests.support.syncs import SYNCS
 
+#: Where a lock that cannot be had at once is waited for: whoever tries for it there is ready to wait.
+WAITERS = ("/hay/locking.py", "/hay/writing.py")
+
 
 class Asked:
     """What one thread has asked for."""
@@ -46,7 +49,8 @@ class Asked:
 
     def lockf(self, fd: int, command: int, *arguments: Any) -> None:
         """For ``fcntl.lockf``. What the process holds already is not waited for."""
-        if command == fcntl.LOCK_EX and fd not in self._held:
+        patient = command == fcntl.LOCK_EX or sys._getframe(1).f_code.co_filename.endswith(WAITERS)
+        if patient and command & fcntl.LOCK_EX and fd not in self._held:
             self.note("lockf")
         self._lockf(fd, command, *arguments)
         if command & fcntl.LOCK_EX:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from haypile.hay import haste
+from haypile.hay.store import Hay
 from tests.stalls.asking import asked
 from tests.stalls.meter import Stalls
 from tests.stalls.scenarios import SCENARIOS, Client
@@ -30,3 +33,20 @@ def test_nothing_to_wait_for(make_vhost: Callable[[str], Vhost], transport: str,
     with asked(lambda: stalls.on) as found:
         asyncio.run(main())
     assert not found.calls
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["free", "held ahead"])
+def test_a_transaction_that_might_wait_is_seen(state_directory: Path, held: bool) -> None:
+    """Whether the lock is free or not; no wait is possible where the thread has it already."""
+    with asked(lambda: True) as found:
+        hay = Hay.open(state_directory / "hay")
+        found.calls.clear()
+        if held:
+            assert haste.hold(hay)
+        with hay.write():
+            pass
+        seen = [call.partition(":")[0] for call in found.calls]
+        if held:
+            haste.let_go(hay)
+        hay.close()
+    assert seen == ([] if held else ["lockf"])

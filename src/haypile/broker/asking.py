@@ -6,7 +6,7 @@ Must not know: for what.
 
 from __future__ import annotations
 
-#: Seconds until it is asked again: after it had room, and at most. (Twice the first after it had none.)
+#: Seconds until it is asked again: after it had room, and at most; it doubles each time that it has none.
 SOON, LATE = 0.01, 5.0
 
 

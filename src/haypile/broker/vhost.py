@@ -197,7 +197,7 @@ class Vhost:
         try:
             lane = self.lanes.create(prefix, room, announce)
         except OutOfRoom as error:
-            if not self.asking.vain:
+            if least is None and not self.asking.vain:
                 LOGGER.warning(
                     "vhost %r: no kernel queue for another AMQP queue: %s; it works through shared memory, more slowly",
                     self.name,

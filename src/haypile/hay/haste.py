@@ -9,7 +9,6 @@ processor, or be stopped: then the caller comes again.
 
 from __future__ import annotations
 
-import fcntl
 import threading
 import time
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def _take(hay: Hay) -> None:
     try:
         while True:
             try:
-                fcntl.lockf(hay.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                hay.lock_at_once()
                 return
             except OSError as error:
                 if error.errno not in TAKEN:

@@ -30,7 +30,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -289,7 +288,7 @@ class Journal:
 
     def _take_lock(self, wait: bool) -> bool:
         if wait:
-            wait_for(partial(fcntl.lockf, self._lock_fd, fcntl.LOCK_EX))
+            wait_for(self._lock_fd)
             return True
         try:
             fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

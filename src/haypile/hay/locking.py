@@ -13,8 +13,6 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,15 +76,15 @@ def removed(hay: Hay) -> UnusableDirectory:
     )
 
 
-def wait_for(lock: Callable[[], None]) -> None:
-    """Take ``lock`` in spite of false alarms.
+def wait_for(fd: int) -> None:
+    """Take the lock of the file ``fd``, in spite of false alarms.
 
     Threads of two processes that wait for two vhosts' locks crosswise look like a deadlock to the
     kernel, which thinks of processes: it is none.
     """
     while True:
         try:
-            lock()
+            fcntl.lockf(fd, fcntl.LOCK_EX)
             return
         except OSError as error:
             if error.errno != errno.EDEADLK:
@@ -95,17 +93,17 @@ def wait_for(lock: Callable[[], None]) -> None:
 
 
 def take(hay: Hay) -> None:
-    """Wait for the file lock, which was taken just now: others run between two looks. Raises ``HayClosed``."""
+    """Wait for the file lock; others run between two looks. Raises ``HayClosed``."""
     at_once = hay.lock_at_once
     for _ in range(LOOKS):
-        os.sched_yield()
         try:
             at_once()
             return
         except OSError as error:
             if error.errno not in TAKEN:
                 raise
-    wait_for(partial(fcntl.lockf, hay.lock_fd, fcntl.LOCK_EX))
+        os.sched_yield()
+    wait_for(hay.lock_fd)
 
 
 def refuse(directory: Path) -> None:

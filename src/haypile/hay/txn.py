@@ -89,7 +89,8 @@ class WriteTxn(Noting):
         in ``released`` of the transaction that makes it needless to journal the message.
         """
         size = len(record) if weight < 0 else weight
-        self._enter(queue, order, self._value(record, flags, deliveries, expires, size), flags, awaited)
+        value = self._value(record, flags, deliveries, expires, size)
+        self._enter(_prefix(READY, queue) + order, value, flags, PUT | AWAITED if awaited else PUT)
         delta = self._deltas.get(queue)
         if delta is None:
             self._deltas[queue] = [1, size]
@@ -99,17 +100,16 @@ class WriteTxn(Noting):
 
     def put_run(self, queue: int, rows: Sequence[tuple[bytes, bytes, int]], *, awaited: bool = False) -> None:
         """``put`` for each of ``rows``: order, record, flags."""
-        size = 0
+        prefix, op, size = _prefix(READY, queue), PUT | AWAITED if awaited else PUT, 0
         for order, record, flags in rows:
-            self._enter(queue, order, self._value(record, flags, 0, 0, len(record)), flags, awaited)
+            self._enter(prefix + order, self._value(record, flags, 0, 0, len(record)), flags, op)
             size += len(record)
         self._add(queue, len(rows), size)
 
-    def _enter(self, queue: int, order: bytes, value: bytes, flags: int, awaited: bool) -> None:
-        """One entry into ``queue``, in place of one of the same order, and into the journal where it belongs there."""
-        key, op = _prefix(READY, queue) + order, PUT | AWAITED if awaited else PUT
+    def _enter(self, key: bytes, value: bytes, flags: int, op: int) -> None:
+        """One entry of a queue, in place of what is there, and into the journal (as ``op``) where it belongs there."""
         if not self._put(key, value, True, False):
-            self.remove(queue, order)
+            self.remove(int.from_bytes(key[1:5], "big"), key[5:])
             self._put(key, value)
             op = AGAIN
         if flags & JOURNALED:
@@ -138,8 +138,10 @@ class WriteTxn(Noting):
         size = len(record) if weight < 0 else weight
         body = self._new_body(record)
         self._put(REFS_KEY.pack(REFS, body), len(targets).to_bytes(4, "big"))
+        op = PUT | AWAITED if awaited else PUT
         for queue, order, expires in targets:
-            self._enter(queue, order, _pack_head(SHARED_BODY, flags, 0, expires, size, body), flags, awaited)
+            value = _pack_head(SHARED_BODY, flags, 0, expires, size, body)
+            self._enter(_prefix(READY, queue) + order, value, flags, op)
             self._add(queue, 1, size)
 
     def _new_body(self, record: bytes) -> int:

@@ -59,10 +59,10 @@ class LaneRoom(NamedTuple):
         """Sizes worth trying, best first."""
         left = self.limit - self.used
         tried = set()
-        messages, bytes_ = self.least or (0, 0)
+        fewest, shortest = self.least or (0, 0)
         for wanted, size in SIZES:
             fitting = min(wanted, self.maxmsg), min(size, self.msgsize)
-            if fitting[0] < messages or fitting[1] < bytes_:
+            if fitting[0] < fewest or fitting[1] < shortest:
                 continue
             takes = cost(*fitting)
             if fitting not in tried and (self.limit < 0 or takes * (2 if takes == SMALL else 4) <= left):
