@@ -15,6 +15,8 @@ from tests.support.node import Node
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(180)]
 
+#: What each link of ``ROUTES`` has in hand at most.
+WINDOW = 50
 ROUTES = """
 [remotes.central]
 url = "${CENTRAL_URL}"
@@ -130,7 +132,7 @@ def test_the_link_is_killed(node: Node, start: Start) -> None:
     found = drain(node.url, "up", 2000, 60)
     assert in_order(found) == bodies(2000)
     again = [body for body in bodies(2000) if [one for _, _, one in found].count(body) > 1]
-    assert len(again) <= 4 * 50
+    assert len(again) <= 4 * WINDOW
     # AMQP has no redelivered flag for a publisher; the header says it.
     marked = {body for _, properties, body in found if properties.headers.get("x-haypile-redelivered")}
     assert set(again) <= marked
