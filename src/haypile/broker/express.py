@@ -38,7 +38,8 @@ Way = Callable[[bytes, BasicProperties | None], bool | None]
 Acker = Callable[[int], bool]
 
 _PLAIN, _CONFIRM, _TX = Mode.PLAIN, Mode.CONFIRM, Mode.TX
-#: Bytes of a record for whose copies in passing no loop need be quick; of properties that are remembered.
+#: Bytes of a record that needs no look at its size, and whose copies in passing cost no loop much; of properties that
+#: are remembered.
 LARGE, LONG = 65_536, 1024
 
 #: Of properties that ask the broker for nothing, by their values: as bytes, priority, record flags. None: of others.
@@ -96,27 +97,28 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     if len(handles) != 1 or kept is not None or (exchange, routing_key) not in publisher.routes:
         return None
     handle = handles[0]
-    if handle.words[VERSION] != topology.version or (handle.closed and (handle.foreign or not session.sliced)):
+    if handle.words[VERSION] != topology.version or (handle.closed and handle.foreign):
         return None
     if channel.mode is _CONFIRM:
         return _awaited(session, channel, handle, prefix) if handle.durable and not handle.foreign else None
     if handle.foreign:
         return _outside(session, channel, cast(ForeignHandle, handle))
-    return _inside(session, channel, handle, prefix) if handle.plain else None
+    return _inside(session, channel, handle, prefix)
 
 
 def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
-    """Into one of our queues: its lane, or, where the loop has other work, the session's batch."""
+    """Into one of our queues: its lane, or else the store, by the session's batch where the loop has other work."""
     publisher, pressure, sliced = session.publisher, session.pressure, session.sliced
-    gate, generation = handle.base, handle.base + GENERATION
+    store, generation = publisher.store_one, handle.base + GENERATION
     version, clock, patience = publisher.topology.version, publisher.clock, publisher.patience
+    hay = session.vhost.hay
     batch, keep, handles = session.batch.items, session.batch.keep, (handle,)
     pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
     journaled = publisher.journals if handle.durable else 0
 
     def way(body: bytes, properties: BasicProperties | None) -> bool | None:
         asked = _NONE if properties is None else plain(properties)
-        if asked is None or asked[2] & journaled:
+        if asked is None:
             return None
         encoded, priority, flags = asked
         words = handle.words  # not kept: nobody must hold the page of a session that is over
@@ -126,22 +128,30 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
             or channel.mode is not _PLAIN
             or channel.closing
             or session.closing
-            or ((batch or words[gate]) and not sliced)
+            or (batch and not sliced)
         ):
             return False
+        if flags & journaled and (sliced or words[DISK_ALARM]):
+            return None
         now = clock()
         if now <= publisher.last:
             now = publisher.last + 1
         publisher.last = now
         header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
         record = b"".join((header, prefix, encoded, body))
-        if not batch and offer(record, patience):
-            handle.published = published = handle.published + 1
-            handle.counts[PUBLISHED] = published
-            if words[generation] != handle.generation:
-                session.rescue(handle)
-            return True
-        if not sliced or len(record) > LARGE or not publisher.has_room(record):
+        try:
+            if not (batch or flags & journaled) and offer(record, patience):
+                handle.published = published = handle.published + 1
+                handle.counts[PUBLISHED] = published
+                if words[generation] != handle.generation:
+                    session.rescue(handle)
+                return True
+            if not sliced:
+                return store(handle, record, now, priority) if len(record) <= LARGE else None
+        except BaseException:
+            hay.let_go()
+            raise
+        if len(record) > LARGE or not publisher.has_room(record):
             return False
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published

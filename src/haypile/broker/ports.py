@@ -57,8 +57,9 @@ class LookingOutbox(Outbox, Protocol):
 
 #: ms; RabbitMQ's default is half an hour.
 CONSUMER_TIMEOUT = 1_800_000
-#: us; four times what a wake-up takes in a virtual machine.
-LOOK = 100
+#: us: eight times what a wake-up takes in a virtual machine, or what a message and its acknowledgement take by way of
+#: the store. Where both sides look no longer than that takes, both sleep, and it takes twice as long.
+LOOK = 200
 
 
 class VhostTarget(NamedTuple):

@@ -228,6 +228,17 @@ class Publisher:
             again = functools.partial(self.store, handles, record, now, priority, expiration)
             raise Unfinished(again, PAUSE) from None
 
+    def store_one(self, handle: QueueHandle, record: bytes, now: int, priority: int) -> bool | None:
+        """Publish ``record`` to a queue by way of the hay; None: there is no room, and nothing was done."""
+        try:
+            self.session.vhost.hay.admit(len(record))
+            self._store([handle], record, now, priority, None)
+        except OutOfRoom:
+            return None
+        handle.published = published = handle.published + 1
+        handle.counts[PUBLISHED] = published
+        return True
+
     def come_home(
         self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None
     ) -> bool:
@@ -242,11 +253,12 @@ class Publisher:
         with session.vhost.hay.write() as txn:
             self.topology.sync(txn)
             arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
-            live = [handle for handle in handles if not handle.queue.deleted]
-            if len(live) == 1:
-                accepted = arrivals.put(live[0], record, now, priority, expiration)
+            if len(handles) > 1 or handles[0].queue.deleted:
+                handles = [handle for handle in handles if not handle.queue.deleted]
+            if len(handles) == 1:
+                accepted = arrivals.put(handles[0], record, now, priority, expiration)
             else:
-                accepted = arrivals.put_all(live, record, now, priority, expiration)
+                accepted = arrivals.put_all(handles, record, now, priority, expiration)
             noted, released = txn.noted, txn.released
         if noted and session.journaling.waiting:
             # The loop turns soon, since replies wait for it: one wake-up for all that comes until then, as

@@ -90,7 +90,8 @@ class Topology:
         before it changes rows.
         """
         if not self._uncommitted:
-            if txn is None and self.version == self.hay.gates.version:
+            known = txn is None or (isinstance(txn, WriteTxn) and txn.shows_page)
+            if known and self.version == self.hay.gates.version:
                 return []
         elif self._writing():
             # A transaction of this process, still open: what it changed is here already.

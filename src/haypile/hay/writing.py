@@ -217,6 +217,11 @@ class Writing(ReadTxn):
     # -- topology rows ------------------------------------------------------------------------
 
     @property
+    def shows_page(self) -> bool:
+        """Whether the gate page has the version of the rows seen here: under the write lock, until they are changed."""
+        return not self._version
+
+    @property
     def version(self) -> int:
         """Topology version, with the changes of this transaction."""
         return self._version or int.from_bytes(self._get(VERSION_ROW) or b"", "big")

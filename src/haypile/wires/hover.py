@@ -12,7 +12,7 @@ out for a while.
 
 Where publisher and consumer run on different processors, a wake-up takes longer than the message: 25 us and more in a
 virtual machine, twice for a request and its reply. Whoever was woken soon after it had fallen asleep, several times
-in a row, looks around for a moment before it sleeps again (100 us, ``HAYPILE_LOOK``), and lets others run between two
+in a row, looks around for a moment before it sleeps again (200 us, ``HAYPILE_LOOK``), and lets others run between two
 looks. After a moment in vain it takes twice as many short sleeps until the next one, and so it does where a stream
 comes, which is taken one by one by who looks, and by the dozen by who sleeps. Whoever waits longer never looks: idle
 costs nothing. Nor does who has competitors, for all of them would look for the same message, nor who has to wait

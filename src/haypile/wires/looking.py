@@ -4,7 +4,7 @@ Owns: when the loop is kept awake, and for how long.
 Must not know: the loop, what is looked for (``Session.peek``).
 
 See ``hover`` for why. The loop has other work: a look lasts ``GLANCE`` seconds, then the loop turns, and descriptors,
-timers and callbacks of others have their turn; then comes the next one, until 100 us are over (``HAYPILE_LOOK``).
+timers and callbacks of others have their turn; then comes the next one, until 200 us are over (``HAYPILE_LOOK``).
 """
 
 from __future__ import annotations
