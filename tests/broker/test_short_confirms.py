@@ -58,6 +58,14 @@ def test_one_transaction_and_one_confirm(desk: Desk) -> None:
     assert desk.take() == many(50)
 
 
+def test_they_may_expire(desk: Desk) -> None:
+    way = way_of(desk)
+    assert way(b"0", BasicProperties(delivery_mode=2, expiration="0")) and way(b"1", LASTING)
+    settle(desk)
+    assert desk.confirmed == [(3, True)]
+    assert desk.take() == [b"1"]
+
+
 def test_what_it_does_not_take(desk: Desk) -> None:
     """It stays for what follows."""
     way = way_of(desk)
@@ -65,7 +73,7 @@ def test_what_it_does_not_take(desk: Desk) -> None:
         None,
         BasicProperties(),
         BasicProperties(delivery_mode=1),
-        BasicProperties(delivery_mode=2, expiration="1000"),
+        BasicProperties(delivery_mode=2, expiration="soon"),
         BasicProperties(delivery_mode=2, headers={"a": 1}),
         BasicProperties(delivery_mode=2, user_id="guest"),
     ):

@@ -70,6 +70,12 @@ def get(desk: Desk, queue: str) -> list[bytes]:
     return desk.box.bodies
 
 
+def later(desk: Desk, monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+    """So much later the loop turns."""
+    monkeypatch.setattr(desk.hay, "offset", desk.hay.offset + milliseconds * 1_000_000)
+    desk.session.on_timer()
+
+
 def test_each_is_stored_at_once(desk: Desk, publish: Publish) -> None:
     for number, body in enumerate(many(5)):
         publish(body)
@@ -100,10 +106,23 @@ def test_messages_expire(desk: Desk, publish: Publish, monkeypatch: pytest.Monke
     declare(desk, "brief", message_ttl=50, dead_letter_exchange="", dead_letter_routing_key="q")
     for body in many(3):
         publish(body, None, "brief")
-    now = Hay.now
-    monkeypatch.setattr(Hay, "now", lambda hay: now(hay) + 100_000_000)
-    desk.session.on_timer()
+    later(desk, monkeypatch, 100)
     assert get(desk, "brief") == [] and get(desk, "q") == many(3)
+
+
+def test_messages_that_expire_by_themselves(
+    desk: Desk, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for body, expiration in ((b"0", "50"), (b"1", "60000"), (b"2", "50"), (b"3", None)):
+        publish(body, BasicProperties(expiration=expiration))
+    later(desk, monkeypatch, 100)
+    assert desk.stored == 3, "messages expire at the head of the queue"
+    assert desk.take() == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("expiration", ["", "soon", "1s", "-1", "315360000001", 60_000])
+def test_an_expiration_that_is_none_is_left_to_the_long_way(desk: Desk, expiration: Any) -> None:
+    assert the_way(desk)(b"x", BasicProperties(expiration=expiration)) is None and not desk.stored
 
 
 def test_persistent_ones_outlive_the_host(desk: Desk, publish: Publish, place: Path) -> None:
@@ -152,12 +171,12 @@ def test_a_consumer_comes_and_goes(desk: Desk, place: Path) -> None:
     other.flush()
     assert other.box.bodies == [b"0"]
     way = the_way(desk)  # a consumer is a change of the topology
-    assert way(b"1", None) and not desk.stored
+    assert way(b"1", None)
     handle = desk.session.handle_for(desk.session.vhost.topology.queues["q"])
-    assert handle.lane is not None and handle.lane.depth() == 1
+    assert handle.lane is not None and handle.lane.depth() == 1 and not handle.closed
     with desk.hay.write():
         handle.close_gate()
-    assert way(b"2", None) and desk.stored == 1
+    assert handle.closed and way(b"2", None) and desk.stored == 1
     other.session.look_around()
     assert other.box.bodies == many(3)
     other.session.close()

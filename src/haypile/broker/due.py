@@ -5,16 +5,21 @@ Must not know: timers, loops (the session asks for its next deadline).
 
 No process owns the timers: every session sees the earliest deadline in the gate page, looks when
 its loop wakes for it, and before any operation that could see the difference. A row is a reason
-to look, no more: what is found decides, so a row too many is harmless.
+to look, no more: what is found decides, so a row too many is harmless. One for each message would be far too many:
+a word of the queue's slot says when the first look is due, and what expires later needs none of its own. The word is
+set after the commit that makes the row, and cleared before the one that removes it: who is killed in between leaves a
+row too many.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from haypile.broker import aside, shrinking
 from haypile.broker.declare import queue as queues
 from haypile.broker.enqueue import EXPIRE_BATCH, MS, Arrivals
+from haypile.broker.queue import EXPIRING
 from haypile.hay.due import first_due, put_due, take_due
 
 if TYPE_CHECKING:
@@ -28,6 +33,18 @@ HEAD, UNUSED, HELD_BACK = 0, 1, 2
 #: Longest time for what is due before the loop gets its turn, ns; where it has other work, and then as much in
 #: one transaction.
 SLICE, SHORT, FEW = 15_000_000, 400_000, 40
+#: No look at the queue's head that is known of.
+UNKNOWN = 1
+
+
+def is_looked_at(handle: QueueHandle, when: int) -> bool:
+    """Whether a row says that somebody will look at the head of the queue by then. Under the write lock."""
+    return UNKNOWN < handle.words[handle.base + EXPIRING] <= when
+
+
+def set_look(handle: QueueHandle, when: int) -> None:
+    """There is such a row. Under the write lock, after the commit; ``UNKNOWN``, before it: there will be none."""
+    handle.words[handle.base + EXPIRING] = when
 
 
 class Due:
@@ -54,8 +71,14 @@ class Due:
     def note_head(self, txn: WriteTxn, handle: QueueHandle) -> None:
         """The head of the queue may be new: look when it expires."""
         head = txn.head(handle.id)
-        if head is not None and head.expires:
+        if head is not None and head.expires and not is_looked_at(handle, head.expires):
             self.note(txn, head.expires, HEAD, handle.id)
+            txn.on_commit.append(functools.partial(set_look, handle, head.expires))
+
+    def note_arrival(self, txn: WriteTxn, handle: QueueHandle, expires: int) -> None:
+        """A message came that expires then, perhaps as the head of the queue."""
+        if not is_looked_at(handle, expires):
+            self.note_head(txn, handle)
 
     def note_held_back(self, txn: WriteTxn, when: int) -> None:
         """An exchange holds a message back until ``when``."""
@@ -85,7 +108,7 @@ class Due:
                 context = session.context(moving)
                 arrivals = Arrivals(session, txn)
                 left = batch
-                for _, kind, queue_id in take_due(txn, arrivals.now, batch):
+                for when, kind, queue_id in take_due(txn, arrivals.now, batch):
                     if kind == HELD_BACK:
                         aside.release(arrivals, left)
                         continue
@@ -96,6 +119,8 @@ class Due:
                     if kind == UNUSED:
                         self.expire_queue(txn, handle, context, arrivals.now)
                     else:
+                        if is_looked_at(handle, when):
+                            set_look(handle, UNKNOWN)
                         if left > 0:
                             left -= arrivals.expire(handle, left)
                         self.note_head(txn, handle)

@@ -82,7 +82,7 @@ class Arrivals:
         self.trim(handle)
         if expires:
             handle.mark_expiring()
-            self.session.due.note_head(self.txn, handle)
+            self.session.due.note_arrival(self.txn, handle, expires)
         return True
 
     def put_run(self, handle: QueueHandle, messages: Sequence[Published]) -> list[int]:

@@ -20,6 +20,7 @@ from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handlers import reply_to
 from haypile.broker.message import HEADER, PERSISTENT
+from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ACK_BATCH
 from haypile.hay.counters import ACKED, MOST, PUBLISHED
@@ -42,14 +43,15 @@ _PLAIN, _CONFIRM, _TX = Mode.PLAIN, Mode.CONFIRM, Mode.TX
 #: are remembered.
 LARGE, LONG = 65_536, 1024
 
-#: Of properties that ask the broker for nothing, by their values: as bytes, priority, record flags. None: of others.
-_Plain = tuple[bytes, int, int]
+#: Of properties whose meaning for the broker is known by their values alone: as bytes, priority, record flags,
+#: expiration. None: of others.
+_Plain = tuple[bytes, int, int, str | None]
 _known: dict[tuple[Any, ...], _Plain | None] = {}
-_NONE: _Plain = (b"", 0, 0)
+_NONE: _Plain = (b"", 0, 0, None)
 
 
 def plain(properties: BasicProperties) -> _Plain | None:
-    """What is to be known of ``properties`` that the broker only passes on; None: they ask for more, or are wrong."""
+    """What is to be known of ``properties``; None: they ask for more than a place and a time, or are wrong."""
     values = properties.__dict__
     if values.get("headers") is not None:
         return None
@@ -66,19 +68,15 @@ def plain(properties: BasicProperties) -> _Plain | None:
 
 
 def _looked_at(properties: BasicProperties) -> _Plain | None:
-    if (
-        properties.expiration is not None
-        or properties.user_id is not None
-        or properties.reply_to == reply_to.NAME
-        or properties.delivery_mode not in (None, 1, 2)
-    ):
+    if properties.user_id is not None or properties.reply_to == reply_to.NAME:
         return None
     try:
+        check(properties, "")
         encoded = message.encode_properties(properties)
     except Exception:
         return None  # the long way meets it, too
     flags = PERSISTENT if properties.delivery_mode == 2 else 0
-    return (encoded, properties.priority or 0, flags) if len(encoded) <= LONG else None
+    return (encoded, properties.priority or 0, flags, properties.expiration) if len(encoded) <= LONG else None
 
 
 def find(session: Session, number: int, exchange: str, routing_key: str) -> Way | None:
@@ -120,7 +118,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         asked = _NONE if properties is None else plain(properties)
         if asked is None:
             return None
-        encoded, priority, flags = asked
+        encoded, priority, flags, expiration = asked
         words = handle.words  # not kept: nobody must hold the page of a session that is over
         if (
             words[VERSION] != version
@@ -140,14 +138,14 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
         record = b"".join((header, prefix, encoded, body))
         try:
-            if not (batch or flags & journaled) and offer(record, patience):
+            if not (batch or expiration or flags & journaled) and offer(record, patience):
                 handle.published = published = handle.published + 1
                 handle.counts[PUBLISHED] = published
                 if words[generation] != handle.generation:
                     session.rescue(handle)
                 return True
             if not sliced:
-                return store(handle, record, now, priority) if len(record) <= LARGE else None
+                return store(handle, record, now, priority, expiration) if len(record) <= LARGE else None
         except BaseException:
             hay.let_go()
             raise
@@ -155,7 +153,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
             return False
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
-        keep(None, 0, handles, record, now, priority, None)
+        keep(None, 0, handles, record, now, priority, expiration)
         return True
 
     return way
@@ -174,7 +172,7 @@ def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: by
         asked = _NONE if properties is None else plain(properties)
         if asked is None or not asked[2] & journals or len(body) > LARGE:
             return None
-        encoded, priority, flags = asked
+        encoded, priority, flags, expiration = asked
         words = handle.words  # not kept: nobody must hold the page of a session that is over
         if (
             words[VERSION] != version
@@ -200,7 +198,7 @@ def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: by
         channel.publish_tag = tag = channel.publish_tag + 1
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
-        keep(channel, tag, handles, record, now, priority, None)
+        keep(channel, tag, handles, record, now, priority, expiration)
         return True
 
     return way

@@ -228,11 +228,13 @@ class Publisher:
             again = functools.partial(self.store, handles, record, now, priority, expiration)
             raise Unfinished(again, PAUSE) from None
 
-    def store_one(self, handle: QueueHandle, record: bytes, now: int, priority: int) -> bool | None:
+    def store_one(
+        self, handle: QueueHandle, record: bytes, now: int, priority: int, expiration: str | None
+    ) -> bool | None:
         """Publish ``record`` to a queue by way of the hay; None: there is no room, and nothing was done."""
         try:
             self.session.vhost.hay.admit(len(record))
-            self._store([handle], record, now, priority, None)
+            self._store([handle], record, now, priority, expiration)
         except OutOfRoom:
             return None
         handle.published = published = handle.published + 1

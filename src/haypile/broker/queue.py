@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from haypile.broker.vhost import Vhost
     from haypile.hay.txn import WriteTxn
 
-#: Words of the queue's slot that the broker uses, beside those of ``gates``.
+#: Words of the queue's slot that the broker uses, beside those of ``gates``. EXPIRING: when the first look at its head
+#: is due (``due``), 1: no look that is known of.
 EXPIRING, UNUSED_UNTIL = 4, 5
 #: There may be tokens in the lane. (6: ``belled.SLEEPERS``.)
 TOKENS = 7
@@ -178,7 +179,8 @@ class QueueHandle(Elsewhere):
 
     def mark_expiring(self) -> None:
         """There is one now. Under the write lock."""
-        self.words[self.base + EXPIRING] = 1
+        if not self.words[self.base + EXPIRING]:
+            self.words[self.base + EXPIRING] = 1
 
     @property
     def unused_until(self) -> int:
