@@ -24,7 +24,7 @@ from haypile.broker.queue import TOKENS, count_lane
 from haypile.broker.raw import record_of
 from haypile.hay import room
 from haypile.hay.errors import OutOfRoom
-from haypile.hay.locking import removed
+from haypile.hay.locking import GATHER, removed
 from haypile.hay.places import file_mode
 from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landing
@@ -65,6 +65,8 @@ class Holdings:
         #: Messages on their way back to their queues, and whether that counts as a failed delivery.
         self.returning: deque[tuple[Unacked, bool]] = deque()
         self.next_number = 1
+        #: There was little in the store when messages were last taken.
+        self.scant = True
         self.batch = 0
         #: Slots filled from a lane whose transaction failed, by queue id: moved next time.
         self.stranded: dict[int, list[int]] = {}
@@ -98,9 +100,9 @@ class Holdings:
             # Who needs it meets that, too.
             return True
 
-    def write(self) -> Moving:
-        """A write transaction that may move slots."""
-        return Moving(self)
+    def write(self, *, taking: bool = False) -> Moving:
+        """A write transaction that may move slots; ``taking``: it can wait a little, for there may be more to take."""
+        return Moving(self, GATHER if taking and self.scant else 0.0)
 
     def free_slot(self, slot: int) -> None:
         """The message in ``slot`` is settled."""
@@ -175,12 +177,13 @@ class Holdings:
 class Moving:
     """A write transaction of a session, with the slots it empties."""
 
-    __slots__ = ("acks", "batch", "begun", "holdings", "leaving", "made", "moved", "txn")
+    __slots__ = ("acks", "batch", "begun", "gather", "holdings", "leaving", "made", "moved", "txn")
 
     txn: WriteTxn
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, holdings: Holdings, gather: float) -> None:
         self.holdings = holdings
+        self.gather = gather
         self.batch = 0
         #: The session's row says so.
         self.begun = False
@@ -192,7 +195,12 @@ class Moving:
         self.made = False
 
     def __enter__(self) -> Moving:
-        self.txn = self.holdings.session.vhost.hay.write().__enter__()
+        writer = self.holdings.session.vhost.hay.write()
+        writer.gather = self.gather
+        try:
+            self.txn = writer.__enter__()
+        finally:
+            writer.gather = 0.0
         return self
 
     def __exit__(

@@ -46,6 +46,7 @@ FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
 TURN, LARGE = 64, 14
 STREAM = 4  # messages at once
+PLENTY = 32  # in the store: more need not be waited for
 REDELIVERED = 1
 _new_tuple = tuple.__new__  # half the time of calling a NamedTuple
 
@@ -253,14 +254,11 @@ class Source:
 
     def serve_hay(self, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """One transaction: what is in the lane joins the hay, and the heads come out of it."""
-        session, handle = self.session, self.handle
-        hay = session.vhost.hay
-        if self.follow() is None and not handle.queue.deleted:
-            with hay.read() as reading:
-                if not reading.count(handle.id)[0]:
-                    self.idle = True
-                    return []
-        with session.holdings.write() as moving:
+        session, handle, holdings = self.session, self.handle, self.session.holdings
+        if self.follow() is None and not handle.queue.deleted and not session.vhost.hay.count_now(handle.id):
+            self.idle = True
+            return []
+        with holdings.write(taking=True) as moving:
             txn = moving.txn
             session.vhost.topology.sync(txn)
             if self.queue.deleted:
@@ -272,6 +270,7 @@ class Source:
             got, arrivals = self.heads(txn, self.share(txn, budget), no_ack)
             refitted = refit(moving, handle, got)
             left = txn.count(handle.id)[0]
+            holdings.scant = left + len(got) < PLENTY
             if not left and not refitted:
                 txn.on_commit.append(handle.open_gate)
         if arrivals is not None:

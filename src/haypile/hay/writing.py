@@ -56,7 +56,7 @@ class Writing(ReadTxn):
     block raises ``OutOfRoom`` when there was no memory or disk space for any of it.
     """
 
-    __slots__ = ("_body_id", "_deltas", "_put", "_version", "noted", "on_commit", "released")
+    __slots__ = ("_body_id", "_deltas", "_put", "_version", "gather", "noted", "on_commit", "released")
 
     #: Called after the commit, still under the write lock, in order.
     on_commit: list[Callable[[], None]]
@@ -68,6 +68,8 @@ class Writing(ReadTxn):
         self._deltas: dict[int, list[int]] = {}
         self._version = 0
         self._body_id = 0
+        #: Seconds for which a file lock that is taken is left alone (``locking.take``).
+        self.gather = 0.0
         #: Its number, if it leaves something for the journal, else 0 (``pending``).
         self.noted = 0
         #: Sessions that wait for a message which this transaction makes safe by its end.
@@ -89,7 +91,7 @@ class Writing(ReadTxn):
             except OSError as error:
                 if error.errno not in TAKEN:
                     raise
-                take(hay)
+                take(hay, self.gather)
             self._version = self._body_id = self.noted = 0
             if self._deltas:
                 self._deltas = {}
