@@ -103,6 +103,7 @@ def part(session: Session) -> None:
         for handle in session.handles.values():
             handle.leave()
         session.publisher.words = NOTHING
+        session.publisher.routes.clear()  # with them the handles of queues that were deleted
         session.sources.clear()
         session.holdings.acked.clear()
         session.journaling.waiting.clear()

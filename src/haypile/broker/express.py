@@ -19,6 +19,7 @@ from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handlers import reply_to
+from haypile.broker.handlers.publish import confirm
 from haypile.broker.message import HEADER, PERSISTENT
 from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
@@ -85,7 +86,7 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     publisher = session.publisher
     if channel is None or session.closing:
         return None
-    if channel.mode is not _PLAIN and not (channel.mode is _CONFIRM and session.sliced):
+    if channel.mode not in (_PLAIN, _CONFIRM):
         return None
     topology = publisher.topology
     try:
@@ -98,7 +99,9 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     if handle.words[VERSION] != topology.version or (handle.closed and handle.foreign):
         return None
     if channel.mode is _CONFIRM:
-        return _awaited(session, channel, handle, prefix) if handle.durable and not handle.foreign else None
+        if not handle.durable or handle.foreign:
+            return None
+        return (_awaited if session.sliced else _confirmed)(session, channel, handle, prefix)
     if handle.foreign:
         return _outside(session, channel, cast(ForeignHandle, handle))
     return _inside(session, channel, handle, prefix)
@@ -145,7 +148,9 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
                     session.rescue(handle)
                 return True
             if not sliced:
-                return store(handle, record, now, priority, expiration) if len(record) <= LARGE else None
+                if len(record) > LARGE or store(handle, record, now, priority, expiration) is None:
+                    return None
+                return True
         except BaseException:
             hay.let_go()
             raise
@@ -199,6 +204,51 @@ def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: by
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
         keep(channel, tag, handles, record, now, priority, expiration)
+        return True
+
+    return way
+
+
+def _confirmed(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
+    """Persistent, into a durable queue of ours, by a program that waits for each confirm: into the store."""
+    publisher, pressure, journaling = session.publisher, session.pressure, session.journaling
+    version, clock, hay = publisher.topology.version, publisher.clock, session.vhost.hay
+    items, gates, journals = session.batch.items, session.vhost.hay.gates, publisher.journals
+    pack, nonce, sender, length = HEADER.pack, session.nonce, session.id, len(prefix)
+
+    def way(body: bytes, properties: BasicProperties | None) -> bool | None:
+        asked = _NONE if properties is None else plain(properties)
+        if asked is None or not asked[2] & journals or len(body) > LARGE:
+            return None
+        encoded, priority, flags, expiration = asked
+        words = handle.words  # not kept: nobody must hold the page of a session that is over
+        if (
+            words[VERSION] != version
+            or words[DISK_ALARM]
+            or pressure.waiting
+            or items
+            or journaling.waiting
+            or channel.mode is not _CONFIRM
+            or channel.closing
+            or session.closing
+        ):
+            return False
+        now, due = clock(), gates.due
+        if due and due <= now:
+            return None
+        if now <= publisher.last:
+            now = publisher.last + 1
+        publisher.last = now
+        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
+        try:
+            accepted = publisher.store_one(handle, b"".join((header, prefix, encoded, body)), now, priority, expiration)
+        except BaseException:
+            hay.let_go()
+            raise
+        if accepted is None:
+            return None
+        channel.publish_tag = tag = channel.publish_tag + 1
+        confirm(session, channel, tag, accepted)
         return True
 
     return way

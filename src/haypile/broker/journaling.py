@@ -224,7 +224,8 @@ class Journaling:
             self.in_vain -= 1
             return False
         self.patient_until = now + min(takes, MOST)
-        self.session.set_timer()
+        if not now < self.session.timer_at <= self.patient_until:  # one that comes too early does no harm
+            self.session.set_timer()
         return True
 
     def safe_ones(self) -> list[Waiting]:

@@ -231,15 +231,15 @@ class Publisher:
     def store_one(
         self, handle: QueueHandle, record: bytes, now: int, priority: int, expiration: str | None
     ) -> bool | None:
-        """Publish ``record`` to a queue by way of the hay; None: there is no room, and nothing was done."""
+        """``publish`` to a queue by way of the hay; None: there is no room, and nothing was done."""
         try:
             self.session.vhost.hay.admit(len(record))
-            self._store([handle], record, now, priority, expiration)
+            accepted = self._store([handle], record, now, priority, expiration)
         except OutOfRoom:
             return None
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
-        return True
+        return accepted
 
     def come_home(
         self, handles: list[QueueHandle], record: bytes, now: int, priority: int, expiration: str | None

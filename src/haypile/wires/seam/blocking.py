@@ -191,7 +191,9 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
                     wire.fail(error)
                     sent = True
                 if sent:
-                    if wire.inbox or wire.ending:
+                    if self._delivery_confirmation:
+                        self._confirm(exchange, routing_key, mandatory)
+                    elif wire.inbox or wire.ending:
                         self._flush_output()
                     return
                 if sent is False:
@@ -210,7 +212,8 @@ class QuickChannel(ShortWays, blocking_connection.BlockingChannel):  # type: ign
             self._confirm(exchange, routing_key, mandatory)
         elif wire.inbox or wire.ending:
             self._flush_output()
-        elif plain:
+            return
+        if plain:
             self.learn_way(impl.channel_number, exchange, routing_key)
 
     def _confirm(self, exchange: str, routing_key: str, mandatory: bool) -> None:
