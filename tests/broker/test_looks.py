@@ -11,7 +11,7 @@ from pika.spec import BasicProperties
 
 from haypile.broker import due
 from haypile.broker.enqueue import Arrivals
-from haypile.broker.queue import EXPIRING, QueueHandle
+from haypile.broker.queue import EXPIRING, NO_LOOK, QueueHandle
 from haypile.hay.due import take_due
 from haypile.hay.txn import WriteTxn
 from tests.broker.test_batch import Desk
@@ -91,7 +91,7 @@ def test_what_expires_later_is_looked_at_later(desk: Desk, monkeypatch: pytest.M
     assert desk.stored == 1 and len(rows(desk)) == 1, "the head is gone; the next one has a row of its own"
     later(desk, monkeypatch, 600)
     assert dead(desk) == [b"0", b"1"]
-    assert not rows(desk) and word(desk) == due.UNKNOWN
+    assert not rows(desk) and word(desk) == NO_LOOK
     publish(desk, b"2")
     assert len(rows(desk)) == 1
 
@@ -142,7 +142,7 @@ def test_killed_in_a_look(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         killed.setattr(Arrivals, "expire", kill)
         with pytest.raises(Killed):
             later(desk, killed, 1200)
-        assert len(rows(desk)) == 1 and word(desk) == due.UNKNOWN
+        assert len(rows(desk)) == 1 and word(desk) == NO_LOOK
     later(desk, monkeypatch, 1200)
     assert dead(desk) == [b"0"]
 
@@ -157,7 +157,7 @@ def test_not_stored_after_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
         failing.setattr(WriteTxn, "_commit_with_news", fail)
         with pytest.raises(RuntimeError):
             publish(desk, b"0")
-    assert not rows(desk) and word(desk) == due.UNKNOWN
+    assert not rows(desk) and word(desk) == NO_LOOK
     publish(desk, b"1")
     assert [when for when, _, _ in rows(desk)] == [word(desk)]
 

@@ -111,9 +111,9 @@ def test_the_rabbitmq_goes_and_comes_back(node: Node, start: Start, way: str) ->
     node.start()
     up, down = drain(node.url, "up", 1500, 60), drain(LOCAL, "down", 1000, 60)
     assert in_order(up) == bodies(1500) and in_order(down) == bodies(1000)
-    assert len(up) - 1500 <= 50 and not unmarked(up)
+    assert len(up) - 1500 <= WINDOW and not unmarked(up)
     # Whoever consumes from a RabbitMQ that is killed gets again what it had not yet written down as acknowledged.
-    assert len(down) - 1000 <= (50 if way == "stop" else 1000) and not unmarked(down)
+    assert len(down) - 1000 <= (WINDOW if way == "stop" else 1000) and not unmarked(down)
     wait_for(lambda: running.status("up")["state"] == "running", "the link to be well")
     assert empty(LOCAL, "up") and empty(node.url, "down")
     assert "guest:guest" not in running.log.read_text()

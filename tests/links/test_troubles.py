@@ -66,7 +66,7 @@ def test_a_slow_network_that_is_cut(node: Node, queues: None, tmp_path: Path) ->
         up, down = drain(node.url, "up", 1800, 60), drain(LOCAL, "down", 1800, 60)
         assert in_order(up) == in_order(down) == bodies(1800)
         assert not unmarked(up) and not unmarked(down)
-        assert max(len(up), len(down)) <= 1800 + 6 * 50
+        assert max(len(up), len(down)) <= 1800 + 6 * WINDOW
         wait_for(lambda: "running" in said(running, "up"), "the link to be well")
         assert "WARNING link 'up'" in running.log.read_text(), "no cut hit anything"
     finally:

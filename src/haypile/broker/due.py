@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from haypile.broker import aside, shrinking
 from haypile.broker.declare import queue as queues
 from haypile.broker.enqueue import EXPIRE_BATCH, MS, Arrivals
-from haypile.broker.queue import EXPIRING
+from haypile.broker.queue import EXPIRING, NO_LOOK
 from haypile.hay.due import first_due, put_due, take_due
 
 if TYPE_CHECKING:
@@ -33,17 +33,15 @@ HEAD, UNUSED, HELD_BACK = 0, 1, 2
 #: Longest time for what is due before the loop gets its turn, ns; where it has other work, and then as much in
 #: one transaction.
 SLICE, SHORT, FEW = 15_000_000, 400_000, 40
-#: No look at the queue's head that is known of.
-UNKNOWN = 1
 
 
 def is_looked_at(handle: QueueHandle, when: int) -> bool:
     """Whether a row says that somebody will look at the head of the queue by then. Under the write lock."""
-    return UNKNOWN < handle.words[handle.base + EXPIRING] <= when
+    return NO_LOOK < handle.words[handle.base + EXPIRING] <= when
 
 
 def set_look(handle: QueueHandle, when: int) -> None:
-    """There is such a row. Under the write lock, after the commit; ``UNKNOWN``, before it: there will be none."""
+    """There is such a row. Under the write lock, after the commit; ``NO_LOOK``, before it: there will be none."""
     handle.words[handle.base + EXPIRING] = when
 
 
@@ -120,7 +118,7 @@ class Due:
                         self.expire_queue(txn, handle, context, arrivals.now)
                     else:
                         if is_looked_at(handle, when):
-                            set_look(handle, UNKNOWN)
+                            set_look(handle, NO_LOOK)
                         if left > 0:
                             left -= arrivals.expire(handle, left)
                         self.note_head(txn, handle)

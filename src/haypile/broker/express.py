@@ -84,9 +84,7 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     """The short way for channel ``number``; None: there is none now."""
     channel = session.channels.get(number)
     publisher = session.publisher
-    if channel is None or session.closing:
-        return None
-    if channel.mode not in (_PLAIN, _CONFIRM):
+    if channel is None or session.closing or channel.mode is _TX:
         return None
     topology = publisher.topology
     try:
@@ -99,9 +97,7 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
     if handle.words[VERSION] != topology.version or (handle.closed and handle.foreign):
         return None
     if channel.mode is _CONFIRM:
-        if not handle.durable or handle.foreign:
-            return None
-        return (_awaited if session.sliced else _confirmed)(session, channel, handle, prefix)
+        return _lasting(session, channel, handle, prefix) if handle.durable and not handle.foreign else None
     if handle.foreign:
         return _outside(session, channel, cast(ForeignHandle, handle))
     return _inside(session, channel, handle, prefix)
@@ -164,12 +160,12 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
     return way
 
 
-def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
-    """Persistent, into a durable queue of ours, one of many whose confirms are awaited: into the session's batch."""
-    publisher, pressure, gates = session.publisher, session.pressure, session.vhost.hay.gates
+def _lasting(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
+    """Persistent, with a confirm, into a durable queue of ours: the store, by the batch as in ``_inside``."""
+    publisher, pressure, journaling, sliced = session.publisher, session.pressure, session.journaling, session.sliced
     version, clock, hay = publisher.topology.version, publisher.clock, session.vhost.hay
-    batch, handles = session.batch, (handle,)
-    keep, items = batch.keep, batch.items
+    batch, gates, handles = session.batch, hay.gates, (handle,)
+    keep, items, store = batch.keep, batch.items, publisher.store_one
     pack, nonce, sender, length = HEADER.pack, session.nonce, session.id, len(prefix)
     journals = publisher.journals
 
@@ -182,7 +178,8 @@ def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: by
         if (
             words[VERSION] != version
             or words[DISK_ALARM]
-            or (pressure.waiting and not batch.grows())
+            or (pressure.waiting and not (sliced and batch.grows()))
+            or (not sliced and (items or journaling.waiting))
             or channel.mode is not _CONFIRM
             or channel.closing
             or session.closing
@@ -193,62 +190,29 @@ def _awaited(session: Session, channel: Channel, handle: QueueHandle, prefix: by
             return None
         if now <= publisher.last:
             now = publisher.last + 1
+        publisher.last = now
         header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
         record = b"".join((header, prefix, encoded, body))
+        accepted: bool | None = True
         try:
-            hay.admit(len(record), bool(items))
+            if sliced:
+                hay.admit(len(record), bool(items))
+            else:
+                accepted = store(handle, record, now, priority, expiration)
         except OutOfRoom:
             return None
-        publisher.last = now
-        channel.publish_tag = tag = channel.publish_tag + 1
-        handle.published = published = handle.published + 1
-        handle.counts[PUBLISHED] = published
-        keep(channel, tag, handles, record, now, priority, expiration)
-        return True
-
-    return way
-
-
-def _confirmed(session: Session, channel: Channel, handle: QueueHandle, prefix: bytes) -> Way:
-    """Persistent, into a durable queue of ours, by a program that waits for each confirm: into the store."""
-    publisher, pressure, journaling = session.publisher, session.pressure, session.journaling
-    version, clock, hay = publisher.topology.version, publisher.clock, session.vhost.hay
-    items, gates, journals = session.batch.items, session.vhost.hay.gates, publisher.journals
-    pack, nonce, sender, length = HEADER.pack, session.nonce, session.id, len(prefix)
-
-    def way(body: bytes, properties: BasicProperties | None) -> bool | None:
-        asked = _NONE if properties is None else plain(properties)
-        if asked is None or not asked[2] & journals or len(body) > LARGE:
-            return None
-        encoded, priority, flags, expiration = asked
-        words = handle.words  # not kept: nobody must hold the page of a session that is over
-        if (
-            words[VERSION] != version
-            or words[DISK_ALARM]
-            or pressure.waiting
-            or items
-            or journaling.waiting
-            or channel.mode is not _CONFIRM
-            or channel.closing
-            or session.closing
-        ):
-            return False
-        now, due = clock(), gates.due
-        if due and due <= now:
-            return None
-        if now <= publisher.last:
-            now = publisher.last + 1
-        publisher.last = now
-        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
-        try:
-            accepted = publisher.store_one(handle, b"".join((header, prefix, encoded, body)), now, priority, expiration)
         except BaseException:
             hay.let_go()
             raise
         if accepted is None:
             return None
         channel.publish_tag = tag = channel.publish_tag + 1
-        confirm(session, channel, tag, accepted)
+        if not sliced:
+            confirm(session, channel, tag, accepted)
+            return True
+        handle.published = published = handle.published + 1
+        handle.counts[PUBLISHED] = published
+        keep(channel, tag, handles, record, now, priority, expiration)
         return True
 
     return way

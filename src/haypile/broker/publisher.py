@@ -255,12 +255,11 @@ class Publisher:
         with session.vhost.hay.write() as txn:
             self.topology.sync(txn)
             arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
-            if len(handles) > 1 or handles[0].queue.deleted:
-                handles = [handle for handle in handles if not handle.queue.deleted]
-            if len(handles) == 1:
-                accepted = arrivals.put(handles[0], record, now, priority, expiration)
+            live = [handle for handle in handles if not handle.queue.deleted]
+            if len(live) == 1:
+                accepted = arrivals.put(live[0], record, now, priority, expiration)
             else:
-                accepted = arrivals.put_all(handles, record, now, priority, expiration)
+                accepted = arrivals.put_all(live, record, now, priority, expiration)
             noted, released = txn.noted, txn.released
         if noted and session.journaling.waiting:
             # The loop turns soon, since replies wait for it: one wake-up for all that comes until then, as

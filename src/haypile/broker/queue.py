@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from haypile.hay.txn import WriteTxn
 
 #: Words of the queue's slot that the broker uses, beside those of ``gates``. EXPIRING: when the first look at its head
-#: is due (``due``), 1: no look that is known of.
+#: is due (``due``); NO_LOOK: messages may expire, and no look is known of.
 EXPIRING, UNUSED_UNTIL = 4, 5
+NO_LOOK = 1
 #: There may be tokens in the lane. (6: ``belled.SLEEPERS``.)
 TOKENS = 7
 TOKEN = b""
@@ -180,7 +181,7 @@ class QueueHandle(Elsewhere):
     def mark_expiring(self) -> None:
         """There is one now. Under the write lock."""
         if not self.words[self.base + EXPIRING]:
-            self.words[self.base + EXPIRING] = 1
+            self.words[self.base + EXPIRING] = NO_LOOK
 
     @property
     def unused_until(self) -> int:

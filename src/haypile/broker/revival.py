@@ -19,7 +19,7 @@ from haypile.broker.aside import HELD_BACK, renew
 from haypile.broker.enqueue import MS
 from haypile.broker.entities import Queue
 from haypile.broker.message import ORDER
-from haypile.broker.queue import EXPIRING, UNUSED_UNTIL
+from haypile.broker.queue import EXPIRING, NO_LOOK, UNUSED_UNTIL
 from haypile.broker.source import REDELIVERED
 from haypile.hay.clock import start_after
 from haypile.hay.due import first_due, put_due
@@ -83,7 +83,7 @@ def put_back(hay: Hay, contents: Contents, queues: dict[int, Queue]) -> int:
                 if kept.queue != HELD_BACK:
                     latest = max(latest, time)
                     if kept.expires:
-                        words[HEADER_WORDS + SLOT_WORDS * queues[kept.queue].slot + EXPIRING] = 1
+                        words[HEADER_WORDS + SLOT_WORDS * queues[kept.queue].slot + EXPIRING] = NO_LOOK
                 session = max(session, publisher)
                 count += 1
     with hay.write() as txn:
