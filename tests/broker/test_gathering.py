@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pika import spec
 
-from haypile.broker.source import PLENTY
+from haypile.broker.backlog import PLENTY
 from haypile.hay import writing
 from haypile.hay.locking import GATHER, TAKEN
 from haypile.hay.store import Hay

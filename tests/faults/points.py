@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import haypile.fronts.blocking  # noqa: F401 - everything that is wrapped is loaded now
-from haypile.broker import consuming, lanekeeping, queue, recovery, settle, source
+from haypile.broker import backlog, consuming, lanekeeping, queue, recovery, settle, source
 from haypile.broker.batch import Batch
 from haypile.broker.due import Due
 from haypile.broker.holdings import Holdings, Moving
@@ -46,9 +46,9 @@ STEPS: dict[str, tuple[Any, str]] = {
     "makes lane": (lanekeeping, "make_lane"),
     "land": (source.Source, "land"),
     "take": (source.Source, "take_from_lane"),
-    "serve hay": (source.Source, "serve_hay"),
-    "refit": (source, "refit"),
-    "get": (source.Source, "get"),
+    "serve hay": (backlog, "serve"),
+    "refit": (backlog, "refit"),
+    "get": (backlog, "get"),
     "leave token": (queue.QueueHandle, "leave_token"),
     "ack": (settle, "ack"),
     "write acks": (Holdings, "flush_acks"),

@@ -15,7 +15,7 @@ Reported: confirmed messages lost, messages delivered twice, queues that stall w
 messages of one publisher seen out of order by a lone consumer.
 
 Step names are the code's: ``QueueHandle.offer``, ``Publisher.store``, ``Session.rescue``, ``Source.land``,
-``Source.serve_hay``, ``Moving.drain``, ``consuming.start``, ``lanekeeping.retire_lane``, ``recovery.recover``. The
+``backlog.serve``, ``Moving.drain``, ``consuming.start``, ``lanekeeping.retire_lane``, ``recovery.recover``. The
 same names stand in the table of fault points (``tests/faults/points.py``), where the code is killed at each of them.
 """
 

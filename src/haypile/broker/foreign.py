@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from pika.spec import BasicProperties
 
-from haypile.broker import message, source
+from haypile.broker import message
 from haypile.broker.errors import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from haypile.broker.holdings import RESERVE
 from haypile.broker.queue import QueueHandle
 from haypile.broker.raw import address_of, deliveries, message_of, number_of
-from haypile.broker.taken import Fresh, Taken
+from haypile.broker.taken import REDELIVERED, Fresh, Taken
 from haypile.hay.gates import GENERATION
 from haypile.lanes import foreign
 from haypile.lanes.attach import open_foreign
@@ -206,7 +206,7 @@ class ForeignHandle(QueueHandle):
         with session.vhost.hay.write() as txn:
             session.vhost.topology.sync(txn)
             for entry in txn.entries(self.id, FORWARD):
-                if entry.flags & source.REDELIVERED:
+                if entry.flags & REDELIVERED:
                     continue
                 if not self.send_on(lane, txn.record(entry)):
                     break
@@ -214,7 +214,7 @@ class ForeignHandle(QueueHandle):
             if not txn.count(self.id)[0]:
                 txn.on_commit.append(self.open_gate)
                 return True
-            return all(entry.flags & source.REDELIVERED for entry in txn.entries(self.id, FORWARD))
+            return all(entry.flags & REDELIVERED for entry in txn.entries(self.id, FORWARD))
 
     def send_on(self, lane: ForeignLane, record: bytes) -> bool:
         """Send a stored message as it would have been sent; False when it must wait."""
@@ -239,9 +239,7 @@ class ForeignHandle(QueueHandle):
             taker.idle = True
             return []
 
-    def take_from(
-        self, lane: ForeignLane, taker: Source, budget: int, no_ack: bool
-    ) -> Sequence[Taken | Fresh]:
+    def take_from(self, lane: ForeignLane, taker: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
         """The same, from its lane. Raises LaneError."""
         if no_ack:
             found = lane.receive_some(budget)

@@ -21,7 +21,7 @@ from haypile.broker.holdings import ROW, Moving
 from haypile.broker.lanekeeping import settle_lane
 from haypile.broker.raw import record_of
 from haypile.broker.settle import SLICE, put_back
-from haypile.broker.source import REDELIVERED
+from haypile.broker.taken import REDELIVERED
 from haypile.hay.counters import fold, read_dead
 from haypile.hay.sessions import Grave, dead_sessions, seize
 from haypile.lanes.landing import Landing

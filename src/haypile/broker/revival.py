@@ -20,7 +20,7 @@ from haypile.broker.enqueue import MS
 from haypile.broker.entities import Queue
 from haypile.broker.message import ORDER
 from haypile.broker.queue import EXPIRING, NO_LOOK, UNUSED_UNTIL
-from haypile.broker.source import REDELIVERED
+from haypile.broker.taken import REDELIVERED
 from haypile.hay.clock import start_after
 from haypile.hay.due import first_due, put_due
 from haypile.hay.gates import HEADER_WORDS, QUEUE, SLOT_WORDS

@@ -19,7 +19,7 @@ from haypile.broker import message
 from haypile.broker.deadletter import DELIVERY_LIMIT, REJECTED
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.pressure import Unfinished
-from haypile.broker.source import REDELIVERED
+from haypile.broker.taken import REDELIVERED
 from haypile.hay.errors import Busy, OutOfRoom
 
 if TYPE_CHECKING:

@@ -16,16 +16,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from haypile.broker import message, scarcity
+from haypile.broker import backlog, message, scarcity
+from haypile.broker.backlog import BATCH
 from haypile.broker.declare.consumers import mark_blocked
-from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import RESERVE
-from haypile.broker.lanekeeping import refit
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.taken import Fresh, Taken
 from haypile.hay.gates import CONSUMERS, GENERATION
-from haypile.hay.layout import entry_of
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
@@ -34,20 +32,12 @@ if TYPE_CHECKING:
 
     from haypile.broker.consumer import Consumer
     from haypile.broker.session import Session
-    from haypile.hay.txn import WriteTxn
 
-#: Messages a lone consumer takes at once, and bytes: more would not stay in the processor's cache. With neighbours
-#: it takes one at a time: a batch in hand cannot be shared any more (RabbitMQ deals messages out round-robin).
-BATCH, BATCH_BYTES = 64, 1 << 20
-#: From the hay, where each time is a transaction; but no loop is to wait so long for its other work.
-BACKLOG = 256
 #: With neighbours, and no acknowledgements: one message, and of those behind it in the lane as many as each would get.
 FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
 TURN, LARGE = 64, 14
 STREAM = 4  # messages at once
-PLENTY = 32  # in the store: more need not be waited for
-REDELIVERED = 1
 _new_tuple = tuple.__new__  # half the time of calling a NamedTuple
 
 
@@ -187,7 +177,7 @@ class Source:
         """Up to ``budget`` messages (or a ``FAIR`` part), in order. An empty list with ``idle`` unset: try again."""
         handle = self.handle
         if handle.words[handle.base]:
-            return self.serve_hay(budget, no_ack)
+            return backlog.serve(self, budget, no_ack)
         if handle.foreign:
             found: Sequence[Taken | Fresh] = handle.take(self, budget or 1, no_ack)
             return found
@@ -195,7 +185,7 @@ class Source:
         if handle.words[handle.base + GENERATION] != handle.generation:
             lane = self.follow()
         if lane is None:
-            return self.serve_hay(budget, no_ack)
+            return backlog.serve(self, budget, no_ack)
         fresh: list[Fresh] = []
         got: list[Taken] = []
         try:
@@ -251,104 +241,6 @@ class Source:
             left = lane.depth()
         if not left and more >= 0:
             self.idle = self.handle.may_sleep(lane)
-
-    def serve_hay(self, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
-        """One transaction: what is in the lane joins the hay, and the heads come out of it."""
-        session, handle, holdings = self.session, self.handle, self.session.holdings
-        if self.follow() is None and not handle.queue.deleted and not session.vhost.hay.count_now(handle.id):
-            self.idle = True
-            return []
-        with holdings.write(taking=True) as moving:
-            txn = moving.txn
-            session.vhost.topology.sync(txn)
-            if self.queue.deleted:
-                self.idle = True
-                return []
-            if not moving.drain(handle):
-                return []
-            moving.write_acks()
-            got, arrivals = self.heads(txn, self.share(txn, budget), no_ack)
-            refitted = refit(moving, handle, got)
-            left = txn.count(handle.id)[0]
-            holdings.scant = left + len(got) < PLENTY
-            if not left and not refitted:
-                txn.on_commit.append(handle.open_gate)
-        if arrivals is not None:
-            session.wake_all(arrivals)
-        if left:
-            if handle.lane is not None:
-                handle.leave_token()
-        elif handle.lane is None:
-            self.idle = not got
-        return got
-
-    def share(self, txn: WriteTxn, budget: int) -> int:
-        """How many messages to take from the hay: with neighbours, a fair part of what waits.
-
-        Half an equal share each time: large steps while much waits, single ones towards the end.
-        """
-        neighbours = self.handle.words[self.handle.base + CONSUMERS]
-        consumer = self.consumers[0]
-        if budget == BATCH and consumer.no_ack and not self.session.sliced:
-            return BACKLOG
-        if budget > 1 or neighbours < 2 or len(self.consumers) != 1 or self.queue.args.max_priority:
-            return budget or 1
-        part = txn.count(self.handle.id)[0] // (2 * neighbours)
-        return max(1, min(part, BATCH, consumer.credit()))
-
-    def heads(self, txn: WriteTxn, budget: int, no_ack: bool) -> tuple[list[Any], Arrivals | None]:
-        """Take messages off the head of the hay, after those that have expired; those that are ``Fresh`` as such."""
-        handle = self.handle
-        arrivals = None
-        if handle.expiring:
-            arrivals = Arrivals(self.session, txn)
-            arrivals.expire(handle)
-        if no_ack:
-            got: list[Any] = txn.take_records(handle.id, budget, BATCH_BYTES)
-            if not got:  # it has been delivered before, or there is none
-                got = [taken_for_good(handle.id, *row) for row in txn.take_rows(handle.id, budget, BATCH_BYTES)]
-        else:
-            got = self.hold(txn, budget)
-        if arrivals is not None:
-            self.session.due.note_head(txn, handle)
-        return got, arrivals
-
-    def hold(self, txn: WriteTxn, budget: int) -> list[Taken]:
-        """Move heads of the hay to our taken list."""
-        holdings = self.session.holdings
-        number = holdings.next_number
-        entries = txn.hold(self.handle.id, budget, self.session.id, number, BATCH_BYTES)
-        holdings.next_number += len(entries)
-        return [
-            _new_tuple(Taken, (record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries))
-            for i, (entry, record) in enumerate(entries)
-        ]
-
-    def get(self, no_ack: bool) -> tuple[Taken | None, int]:
-        """One message for basic.get, and how many are left."""
-        session, handle = self.session, self.handle
-        session.due.used(handle)
-        if not self.depth():
-            with session.vhost.hay.read() as reading:
-                if not reading.count(handle.id)[0]:
-                    return None, 0
-        if handle.foreign:
-            with session.vhost.hay.read() as reading:
-                if not reading.count(handle.id)[0]:
-                    return handle.get(no_ack), handle.outside()
-        session.holdings.make_way(handle)
-        with session.holdings.write() as moving:
-            txn = moving.txn
-            session.vhost.topology.sync(txn)
-            moving.drain(handle)
-            moving.write_acks()
-            got, arrivals = self.heads(txn, 1, no_ack)
-            left = txn.count(handle.id)[0]
-        if arrivals is not None:
-            session.wake_all(arrivals)
-        session.settle_gate(handle, left)
-        one = got[0] if got else None
-        return (Taken(one, False, -1, 0, b"", 0) if isinstance(one, bytes) else one), left + handle.outside()
 
     def depth(self) -> int:
         """How much there is in the queue's lane."""
@@ -411,9 +303,3 @@ class Source:
             self.pump(known=consumer)
         if self.idle and self.in_turn and self.handle.others_consume():  # next time it is somebody else's turn
             self.session.watch(self.watched, self, in_turn=True)
-
-
-def taken_for_good(queue: int, key: bytes, value: bytes, record: bytes) -> Taken:
-    """The message of a row that is not in the hay any more (``WriteTxn.take_rows``)."""
-    entry = entry_of(queue, key[5:], value)
-    return Taken(record, bool(entry.flags & REDELIVERED), -1, 0, entry.order, entry.deliveries)

@@ -19,7 +19,7 @@ from collections import deque
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from haypile.broker import consuming
+from haypile.broker import backlog, consuming
 from haypile.broker.belled import SLEEPERS, BelledHandle
 from haypile.broker.channel import Channel, Unacked
 from haypile.broker.message import HEADER, HEADER_SIZE, encode_prefix
@@ -263,7 +263,7 @@ class Port:
             if self.holds or not handle.words[handle.base]:
                 got = source.take(1, not self.holds)
             else:
-                got = source.serve_hay(1 if handle.others_consume() else BATCH, False)
+                got = backlog.serve(source, 1 if handle.others_consume() else BATCH, False)
             if got:
                 self.hand.extend(got)
                 body = self._next()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pika import spec
 
-from haypile.broker import consuming, firehose, settle, shrinking, texts
+from haypile.broker import backlog, consuming, firehose, settle, shrinking, texts
 from haypile.broker.channel import Channel, Mode, Unacked
 from haypile.broker.declare import queue as queues
 from haypile.broker.declare.context import Context
@@ -97,7 +97,7 @@ def basic_get(session: Session, channel: Channel, method: spec.Basic.Get) -> spe
     queue = queues.lookup(Context(topology, NO_TXN, session.id, channel.last_queue), method.queue)
     handle = session.handle_for(queue)
     while True:
-        taken, left = Source(session, handle).get(method.no_ack)
+        taken, left = backlog.get(Source(session, handle), method.no_ack)
         if taken is None:
             return spec.Basic.GetEmpty()
         message = _decode(session, queue.name, taken.record)
