@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pika.exceptions
 import pytest
-from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-from haypile.broker.channel import Mode
+from haypile.broker.channel import Mode, Unacked
 from haypile.broker.express import acks
 from haypile.broker.settle import ACK_BATCH
 from haypile.hay.counters import ACKED
@@ -92,3 +94,40 @@ def test_a_channel_that_is_gone_has_no_short_way(channel: BlockingChannel) -> No
     session, number = the_session(), channel.channel_number
     channel.close()
     assert acks(session, number) is None
+
+
+class Interrupted(dict[int, Unacked]):
+    """Ctrl-C falls into the third entry."""
+
+    def __setitem__(self, slot: int, unacked: Unacked) -> None:
+        if len(self) == 2:
+            raise KeyboardInterrupt
+        super().__setitem__(slot, unacked)
+
+
+def test_an_exception_in_the_middle_of_a_batch_loses_nothing(
+    channel: BlockingChannel, connect: Callable[[], BlockingConnection]
+) -> None:
+    got: list[tuple[int, bytes]] = []
+    channel.queue_declare("q")
+    channel.basic_consume("q", lambda _, method, __, body: got.append((method.delivery_tag, body)))
+    channel.connection.process_data_events(0)
+    session = the_session()
+    for number in range(5):
+        channel.basic_publish("", "q", b"%d" % number)
+    session.holdings.slots = Interrupted()
+    (broker_channel,) = session.channels.values()
+    (source,) = session.sources.values()
+    (consumer,) = source.consumers
+    with pytest.raises(KeyboardInterrupt):
+        source.pump()
+    assert broker_channel.delivery_tag == consumer.unacked == broker_channel.consumers_unacked == 2
+    session.holdings.slots = dict(session.holdings.slots)
+    while len(got) < 2:
+        channel.connection.process_data_events(0.1)
+    assert got == [(1, b"0"), (2, b"1")]
+    channel.basic_ack(2, multiple=True)
+    channel.connection.close()
+    left = connect().channel()
+    assert [left.basic_get("q", auto_ack=True)[2] for _ in range(3)] == [b"2", b"3", b"4"]
+    assert left.basic_get("q") == (None, None, None)

@@ -124,6 +124,33 @@ def test_bytes_of_any_kind_in_a_lane(
 
 
 @pytest.mark.parametrize("auto_ack", [True, False])
+def test_bytes_of_any_kind_among_messages_taken_together(
+    vhost: Vhost, connection: Any, state_directory: Path, auto_ack: bool
+) -> None:
+    """They use up no delivery tag, and no slot of the landing."""
+    channel = connection.channel()
+    channel.queue_declare("q")
+    got: list[tuple[int, bytes]] = []
+    channel.basic_consume("q", lambda _, m, __, body: got.append((m.delivery_tag, body)), auto_ack=auto_ack)
+    connection.process_data_events(0)
+    (label,) = lane_names(state_directory)
+    with connect(vhost) as other:
+        publishing = other.channel()
+        for number in range(4):
+            publishing.basic_publish("", "q", b"%d" % number)
+            assert send_raw(vhost, label, b"x" * (20 * number + 1))
+        connection.process_data_events(0.2)
+    deadline = time.monotonic() + 20
+    while len(got) < 4 and time.monotonic() < deadline:
+        connection.process_data_events(0.1)
+    assert got == [(number + 1, b"%d" % number) for number in range(4)]
+    if not auto_ack:
+        channel.basic_ack(4, multiple=True)
+        holdings = connection._impl.wire.session.holdings
+        assert holdings.slots == {} and holdings.landing.occupied() == []
+
+
+@pytest.mark.parametrize("auto_ack", [True, False])
 def test_a_lane_removed_while_publishing_and_consuming(
     vhost: Vhost, connection: Any, state_directory: Path, auto_ack: bool
 ) -> None:

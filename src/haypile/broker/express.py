@@ -257,9 +257,11 @@ def acks(session: Session, number: int) -> Acker | None:
     if channel is None or session.closing:
         return None
     holdings, pressure, batch, soon = session.holdings, session.pressure, session.batch.items, session.outbox.soon
+    slots = holdings.slots
 
     def acknowledge(tag: int) -> bool:
-        one = channel.unacked.get(tag)
+        unacked = channel.unacked
+        one = unacked.get(tag)
         if (
             one is None
             # In the store, and this is the ack with which all that wait are written down.
@@ -271,12 +273,20 @@ def acks(session: Session, number: int) -> Acker | None:
             or session.closing
         ):
             return False
-        del channel.unacked[tag]
-        channel.uncount(one)
-        counts = one.handle.counts
+        del unacked[tag]
+        consumer = one.consumer
+        if consumer is not None:  # ``Channel.uncount`` and ``Source.stir``
+            consumer.unacked -= 1
+            channel.consumers_unacked -= 1
+            source = consumer.source
+            source.idle = False
+            if source.blocked:
+                source.stir()
+        counts, slot = one.handle.counts, one.slot
         counts[ACKED] = counts[ACKED] + 1 & MOST
-        if one.slot >= 0:
-            holdings.free_slot(one.slot)
+        if slot >= 0:
+            slots.pop(slot, None)
+            holdings.landing.clear(slot)
         else:
             holdings.acked.append(one.number)
         soon()

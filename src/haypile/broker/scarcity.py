@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from haypile.broker.source import Source
-    from haypile.broker.taken import Fresh, Taken
+    from haypile.broker.taken import Fresh, Landed, Taken
 
 #: Methods that change nothing when their transaction fails. It may find room at the second attempt: what was kept
 #: back for such a case has been given up by the first.
@@ -45,7 +45,7 @@ REPEATABLE = frozenset(
 LOGGER = logging.getLogger("haypile")
 
 
-def take(source: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh]:
+def take(source: Source, budget: int, no_ack: bool) -> Sequence[Taken | Fresh | Landed]:
     """``Source.take``; nothing until the next look around, where there is no room."""
     try:
         try:

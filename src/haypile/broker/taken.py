@@ -13,6 +13,8 @@ from haypile.broker.message import Message
 #: One that nothing else is to be known of: never delivered before, and held by no list and no slot. As its record;
 #: as its bytes and the kernel's number when it came from somebody else's queue.
 Fresh: TypeAlias = bytes | tuple[bytes, int]
+#: One that lies in a slot of the landing, never delivered before: slot and record.
+Landed: TypeAlias = tuple[int, bytes]
 #: Flag of an entry of the hay: a client has had it before.
 REDELIVERED = 1
 

@@ -27,7 +27,7 @@ from haypile.broker.ports import VhostTarget
 from haypile.broker.pressure import Congested
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ack
-from haypile.broker.taken import Fresh, Taken
+from haypile.broker.taken import Fresh, Landed, Taken
 from haypile.hay.gates import GENERATION, VERSION
 from haypile.hay.sessions import settled
 from haypile.lanes.errors import LaneGone
@@ -80,7 +80,7 @@ class Port:
         self.in_vain = IN_VAIN
         self.hovers_to_skip = self.hovered_in_vain = 0
         #: Items taken from the store and not handed out yet.
-        self.hand: deque[Taken | Fresh] = deque()
+        self.hand: deque[Taken | Fresh | Landed] = deque()
         self.asked_for_fd = False
         #: Taking an item is more than taking it from the lane.
         self.careful = holds

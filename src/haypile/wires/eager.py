@@ -62,6 +62,12 @@ class EagerWire(LocalWire):
         if self.session is None:
             super().schedule()
 
+    def soon(self) -> None:
+        """See ``Outbox.soon``: said with every ack."""
+        self._soon = True
+        if self.session is None:
+            self.schedule()
+
     def contents(self, channel: int, batch: Sequence[Content]) -> None:
         """See ``Outbox.contents``: deliveries go up at once when nothing waits before them."""
         self._came += len(batch)
