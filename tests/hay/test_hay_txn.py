@@ -381,7 +381,14 @@ class Player:
         self.model.ready[queue][key] = (1, 2, 3, record)
 
     def put_run(self, txn: WriteTxn, queue: int) -> None:
-        rows = [(*self.message(), self.random.choice((0, 0, 0, 1))) for _ in range(self.random.randint(1, 9))]
+        """Among what is there, some in its place; or, as mostly, behind it."""
+        messages = dict(self.message() for _ in range(self.random.randint(1, 9)))
+        ready = sorted(self.model.ready[queue])
+        if ready and self.random.random() < 0.5:
+            messages = {key: record for key, record in messages.items() if key > ready[-1]}
+        elif ready:
+            messages[self.random.choice(ready)] = b"in the place of another one"
+        rows = [(key, messages[key], self.random.choice((0, 0, 0, 1))) for key in sorted(messages)]
         txn.put_run(queue, rows)
         for key, record, flags in rows:
             self.model.ready[queue][key] = (flags, 0, 0, record)

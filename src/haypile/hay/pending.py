@@ -26,7 +26,7 @@ ROW    may have another value of this topology row
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 
 from haypile.hay.gates import FLUSHING, PENDING
@@ -67,20 +67,37 @@ class Noting(Writing):
         if self._hay.journal is not None:
             self._put(MESSAGE_ROW + tail, self._stamp(op) + value)
 
+    def note_puts(self, entries: Sequence[tuple[bytes, bytes]], op: int) -> None:
+        """``note_put`` for keys and values of entries that are put together."""
+        if entries and self._hay.journal is not None:
+            stamp = self._stamp(op)
+            with self._txn.cursor() as cursor:
+                cursor.putmulti([(MESSAGE_ROW + key[1:], stamp + value) for key, value in entries])
+
     def note_gone(self, tail: bytes) -> None:
         """The message is deleted."""
-        if self._hay.journal is None:
-            return
-        key = MESSAGE_ROW + tail
-        row = self._get(key)
+        if self._hay.journal is not None:
+            self._gone(tail, self._txn.pop)
+
+    def note_all_gone(self, tails: Sequence[bytes]) -> None:
+        """The messages are deleted: by one cursor, which finds each beside the one before."""
+        if len(tails) < 2:
+            for tail in tails:
+                self.note_gone(tail)
+        elif self._hay.journal is not None:
+            with self._txn.cursor() as cursor:
+                for tail in tails:
+                    self._gone(tail, cursor.pop)
+
+    def _gone(self, tail: bytes, pop: Callable[[bytes], bytes | None]) -> None:
+        row = pop(MESSAGE_ROW + tail)
         if row is not None:
             stamp, op = STAMP.unpack_from(row)
             if op & ~AWAITED == PUT and stamp > self._hay.gates.words[FLUSHING]:
-                self._txn.delete(key)
                 if op & AWAITED:
                     self.released.add(int.from_bytes(tail[-4:], "big"))
                 return
-        self._put(key, self._stamp(GONE))
+        self._put(MESSAGE_ROW + tail, self._stamp(GONE))
 
     def note_held(self, tail: bytes, deliveries: int) -> None:
         """The message was handed out; ``deliveries``: as ``Entry.deliveries``."""
