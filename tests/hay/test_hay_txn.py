@@ -53,6 +53,21 @@ def test_a_record_of_any_size_comes_back(hay: Hay, size: int) -> None:
     assert lmdb_entries(hay) == 0
 
 
+def test_rows_between_two_keys(hay: Hay) -> None:
+    with hay.write() as txn:
+        for key in (b"\x30b", b"\x30d"):
+            txn.put_internal(key, b"")
+    with hay.read() as read:
+        found = {
+            first + last: read.first_internal(b"\x30" + first, b"\x30" + last)
+            for first in (b"a", b"b", b"c", b"d", b"e")
+            for last in (b"a", b"b", b"c", b"d", b"e")
+            if first <= last
+        }
+    assert [pair for pair, key in found.items() if key is None] == [b"aa", b"cc", b"ee"]
+    assert {pair for pair, key in found.items() if key == b"\x30d"} == {b"cd", b"ce", b"dd", b"de"}
+
+
 def test_order_is_priority_then_time_then_session(hay: Hay) -> None:
     with hay.write() as txn:
         for number, priority in [(3, 0), (1, 0), (2, 9), (4, 5)]:

@@ -241,12 +241,14 @@ class Journaling:
                 while waiting:
                     one = waiting[0]
                     if one.mark > flushed:
-                        for tail in reversed(one.tails):  # consumers come to the last one last
-                            row = pending(MESSAGE_ROW + tail)
-                            if row is not None and not is_safe(row, flushed):
-                                return ready
-                        if not one.tails:
+                        tails = one.tails
+                        if not tails:
                             return ready
+                        if reading.first_internal(MESSAGE_ROW + min(tails), MESSAGE_ROW + max(tails)) is not None:
+                            for tail in reversed(tails):  # consumers come to the last one last
+                                row = pending(MESSAGE_ROW + tail)
+                                if row is not None and not is_safe(row, flushed):
+                                    return ready
                     ready.append(waiting.popleft())
         return ready
 

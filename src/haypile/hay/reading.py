@@ -272,11 +272,11 @@ class ReadTxn:
                 yield key, value
                 more = cursor.next()
 
-    def first_internal(self, prefix: bytes) -> bytes | None:
-        """Key of the first of the store's own rows that starts with ``prefix``."""
+    def first_internal(self, first: bytes, last: bytes = b"") -> bytes | None:
+        """Key of the first of the store's own rows from ``first`` to ``last``; without ``last``, that starts so."""
         with self._txn.cursor() as cursor:
-            if cursor.set_range(prefix):
+            if cursor.set_range(first):
                 key: bytes = cursor.key()
-                if key.startswith(prefix):
+                if key <= last or (not last and key.startswith(first)):
                     return key
         return None
