@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pika
 import pytest
@@ -56,6 +57,20 @@ def test_leaks_are_found() -> None:
         os.close(read)
         os.close(write)
         child.communicate()
+        queues.close()
+
+
+def test_vhosts_of_the_user_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "USERS", (tmp_path / "state", tmp_path / "journals"))
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    queues = KernelQueues()
+    try:
+        before = leaks.look(queues)
+        left = tmp_path / "journals/place/posix"
+        left.mkdir(parents=True)
+        assert leaks.left_behind(before, leaks.look(queues), []) == [f"vhost or journal {left}"]
+    finally:
         queues.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -250,7 +251,9 @@ try:
 except pika.exceptions.AMQPConnectionError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    journal = {"HAYPILE_JOURNAL_DIR": str(place / "journal")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=os.environ | journal, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("b'through the kernel'\n"), done.stderr
     assert f"install {hidden}, or use {scheme}:///" in done.stdout
 

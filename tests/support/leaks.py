@@ -1,7 +1,8 @@
 """What a test must not leave behind, and how it is found.
 
 Owns: the list of things compared before and after a test: this process's descriptors and children, the kernel
-queues of this machine, and the session files below the test's state directory. Must not know: pytest.
+queues of this machine, the vhosts of this user, and the session files below the test's state directory. Must not know:
+pytest.
 
 Everything is given a moment to go, since a child that ended takes its descriptors with it a little later.
 """
@@ -22,6 +23,12 @@ from tests.support.kernel_queues import KernelQueues
 GRACE = 2.0
 #: How lanes are named (haypile.lanes.posix).
 LANE_MARK = "haypile"
+_runtime = os.environ.get("XDG_RUNTIME_DIR")
+#: Where the vhosts and journals of programs are that name no directory; a test names one.
+USERS = (
+    Path(_runtime, "haypile") if _runtime else Path(f"/dev/shm/haypile-{os.getuid()}"),
+    Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "haypile",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Traces:
     children: frozenset[int]
     queues: frozenset[str] | None
     sysv: frozenset[str]
+    vhosts: frozenset[Path]
 
 
 def children() -> frozenset[int]:
@@ -66,11 +74,16 @@ def sysv_queues() -> frozenset[str]:
     return frozenset(f"{row[1]}/{row[0]}" for row in rows if int(row[7]) == os.getuid())
 
 
+def vhosts() -> frozenset[Path]:
+    """Vhosts and journals where users have theirs."""
+    return frozenset(path for place in USERS for path in place.glob("*/*"))
+
+
 def look(kernel_queues: KernelQueues) -> Traces:
     """The traces of this instant."""
     names = kernel_queues.names()
     ours = None if names is None else frozenset(name for name in names if LANE_MARK in name)
-    return Traces(descriptors(), children(), ours, sysv_queues())
+    return Traces(descriptors(), children(), ours, sysv_queues(), vhosts())
 
 
 def left_behind(before: Traces, after: Traces, helpers: Iterable[int]) -> list[str]:
@@ -88,6 +101,7 @@ def left_behind(before: Traces, after: Traces, helpers: Iterable[int]) -> list[s
         found += [f"kernel queue {name}" for name in after.queues - before.queues]
     if _alone():
         found += [f"System V queue {name}" for name in after.sysv - before.sysv]
+        found += [f"vhost or journal {path}" for path in after.vhosts - before.vhosts]
     return found
 
 
