@@ -1,6 +1,6 @@
 """The compat runner: every program on every transport, compared.
 
-    python -m compat [--transport amqp,posix] [--program PATTERN] [--write] [--record] [--repeat N] [--verbose]
+    python -m compat [--transport amqp,posix,sysv] [--program PATTERN] [--write] [--record] [--repeat N] [--verbose]
 
 Owns: the comparison, the table, and docs/compatibility.md. The first transport is the one that is right.
 Known differences stand in ``differences.json`` with their reasons: those are shown, not failed.
@@ -180,13 +180,20 @@ def difference(expected: Outcome, got: Outcome, transport: str, reference: str) 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m compat", description="run pika programs on every transport")
-    parser.add_argument("--transport", default="amqp,posix", help="in this order; the first one is right")
+    parser.add_argument(
+        "--transport", help="in this order; the first one is right (default: amqp,posix; with --write amqp,posix,sysv)"
+    )
     parser.add_argument("--program", default="*", help="a pattern of program names")
     parser.add_argument("--write", action="store_true", help="write docs/compatibility.md")
     parser.add_argument("--record", action="store_true", help="write down what programs with NEEDS do on RabbitMQ")
     parser.add_argument("--repeat", type=int, default=1, help="run everything that often")
     parser.add_argument("--verbose", action="store_true", help="print what the programs print")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.write and options.program != "*":
+        parser.error(f"--write is for all programs, not for {options.program}: leave one of the two out")
+    # The page has a column for each.
+    options.transport = options.transport or ("amqp,posix,sysv" if options.write else "amqp,posix")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -113,3 +113,11 @@ def test_programs_are_plain_pika() -> None:
 def test_known_differences_name_programs() -> None:
     assert KNOWN.keys() <= {program.name for program in PROGRAMS}
     assert all(why for transports in KNOWN.values() for why in transports.values())
+
+
+def test_the_page_is_of_all_programs_and_transports(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(["--write", "--program", "basic_*"])
+    assert "--write is for all programs, not for basic_*" in capsys.readouterr().err
+    head = run.TABLE.read_text().split("\n|---|", 1)[0].rsplit("\n", 1)[1]
+    assert head.split(" | ")[2:] == [*LOCAL_TRANSPORTS[:-1], f"{LOCAL_TRANSPORTS[-1]} |"]
