@@ -114,14 +114,11 @@ def get(source: Source, no_ack: bool) -> tuple[Taken | None, int]:
     """One message for basic.get, and how many are left."""
     session, handle = source.session, source.handle
     session.due.used(handle)
-    if not source.depth():
-        with session.vhost.hay.read() as reading:
-            if not reading.count(handle.id)[0]:
-                return None, 0
-    if handle.foreign:
-        with session.vhost.hay.read() as reading:
-            if not reading.count(handle.id)[0]:
-                return handle.get(no_ack), handle.outside()
+    stored = session.vhost.hay.count_now
+    if not source.depth() and not stored(handle.id):
+        return None, 0
+    if handle.foreign and not stored(handle.id):
+        return handle.get(no_ack), handle.outside()
     session.holdings.make_way(handle)
     with session.holdings.write() as moving:
         txn = moving.txn

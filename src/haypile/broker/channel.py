@@ -145,11 +145,13 @@ class Channel:
             return
         before = given = self.delivery_tag
         batch: list[Content] = []
-        unsettled, slots, alien = self.unacked, session.holdings.slots, {}
+        unsettled, slots = self.unacked, session.holdings.slots
+        #: Ids of the records that are none.
+        alien: set[int] = set()
 
         def set_aside(record: bytes, error: Foreign) -> None:
             session.set_aside(handle.queue.name, record, error)
-            alien[id(record)] = record
+            alien.add(id(record))
 
         try:
             consumer.read_all([record for _, record in messages], batch, consumer.tag, given, 1, set_aside)
@@ -167,8 +169,7 @@ class Channel:
             self.delivery_tag = given
             consumer.unacked += given - before
             self.consumers_unacked += given - before
-            if given - before < len(batch):
-                del batch[given - before :]
+            del batch[given - before :]
             if batch:
                 session.outbox.contents(self.number, batch)
         handle.counts[DELIVERED] = handle.counts[DELIVERED] + len(messages) & MOST

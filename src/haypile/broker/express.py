@@ -275,7 +275,8 @@ def acks(session: Session, number: int) -> Acker | None:
             return False
         del unacked[tag]
         consumer = one.consumer
-        if consumer is not None:  # ``Channel.uncount`` and ``Source.stir``
+        # ``Channel.uncount``, ``Source.stir`` and ``Holdings.free_slot``, whose calls cost as much as they do.
+        if consumer is not None:
             consumer.unacked -= 1
             channel.consumers_unacked -= 1
             source = consumer.source

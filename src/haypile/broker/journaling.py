@@ -25,7 +25,7 @@ from pika import spec
 from haypile.hay.errors import HayError, OutOfRoom
 from haypile.hay.gates import DUE, FLUSHED, PENDING
 from haypile.hay.haste import PAUSE, pause
-from haypile.hay.pending import MESSAGE_ROW, is_safe
+from haypile.hay.pending import are_safe
 
 if TYPE_CHECKING:
     from haypile.broker.batch import Published
@@ -237,18 +237,10 @@ class Journaling:
             ready.append(waiting.popleft())
         if waiting and waiting[0].tails:
             with self.session.vhost.hay.read() as reading:
-                pending = reading.get_internal
                 while waiting:
                     one = waiting[0]
-                    if one.mark > flushed:
-                        tails = one.tails
-                        if not tails:
-                            return ready
-                        if reading.first_internal(MESSAGE_ROW + min(tails), MESSAGE_ROW + max(tails)) is not None:
-                            for tail in reversed(tails):  # consumers come to the last one last
-                                row = pending(MESSAGE_ROW + tail)
-                                if row is not None and not is_safe(row, flushed):
-                                    return ready
+                    if one.mark > flushed and not (one.tails and are_safe(reading, one.tails, flushed)):
+                        break
                     ready.append(waiting.popleft())
         return ready
 

@@ -31,6 +31,7 @@ from struct import Struct
 
 from haypile.hay.gates import FLUSHING, PENDING
 from haypile.hay.layout import HEAD, HEAD_SIZE, NOTED
+from haypile.hay.reading import ReadTxn
 from haypile.hay.writing import Writing
 
 #: First byte of the key: a message (or a queue); a topology row.
@@ -145,6 +146,14 @@ def is_safe(row: bytes | None, flushed: int) -> bool:
         return True
     stamp, op = STAMP.unpack_from(row)
     return bool(stamp <= flushed or op in (GONE, HELD))
+
+
+def are_safe(reading: ReadTxn, tails: Sequence[bytes], flushed: int) -> bool:
+    """Whether this is so for all messages whose tails (see ``note_put``) these are: one or more."""
+    if reading.first_internal(MESSAGE_ROW + min(tails), MESSAGE_ROW + max(tails)) is None:
+        return True
+    # Consumers come to the last one last.
+    return all(is_safe(reading.get_internal(MESSAGE_ROW + tail), flushed) for tail in reversed(tails))
 
 
 def deliveries_of(row: bytes) -> int:

@@ -63,10 +63,10 @@ class EagerWire(LocalWire):
             super().schedule()
 
     def soon(self) -> None:
-        """See ``Outbox.soon``: said with every ack."""
+        """See ``Outbox.soon``. Said with every ack: there is nothing to schedule once the connection is open."""
         self._soon = True
         if self.session is None:
-            self.schedule()
+            super().soon()
 
     def contents(self, channel: int, batch: Sequence[Content]) -> None:
         """See ``Outbox.contents``: deliveries go up at once when nothing waits before them."""
