@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pika.exceptions
 import pytest
+from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 from haypile.broker.channel import Mode, Unacked
 from haypile.broker.express import acks
+from haypile.broker.holdings import Holdings
 from haypile.broker.settle import ACK_BATCH
+from haypile.broker.source import Source
 from haypile.hay.counters import ACKED
 from tests.broker.test_expiry import the_session
 
@@ -58,6 +62,40 @@ def test_acks_of_what_the_store_has_are_written_down_together(channel: BlockingC
     assert session.holdings.acked == []
     with session.vhost.hay.read() as txn:
         assert len(list(txn.taken(session.id))) == len(broker_channel.unacked) == 1
+
+
+def test_who_waits_for_the_acks_does_not_wait_for_a_look_at_the_lane(
+    channel: BlockingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what the store had. A publisher of persistent messages may go on when they are written down."""
+    tags: list[int] = []
+    channel.queue_declare("q")
+    channel.basic_consume("q", lambda _, method, *__: tags.append(method.delivery_tag))
+    channel.connection.process_data_events(0)
+    session = the_session()
+    (source,) = session.sources.values()
+    done: list[str] = []
+
+    def note(kind: type[Any], name: str) -> None:
+        real = getattr(kind, name)
+
+        def noted(self: Any, *arguments: Any) -> Any:
+            done.append(name)
+            return real(self, *arguments)
+
+        monkeypatch.setattr(kind, name, noted)
+
+    note(Holdings, "flush_acks")
+    note(Source, "land")
+    channel.basic_publish("", "q", b"x", BasicProperties(expiration="60000"))
+    while not tags:
+        channel.connection.process_data_events(1)
+    assert not done
+    channel.basic_ack(*tags)
+    channel.connection.process_data_events(0)
+    assert done == ["flush_acks", "land"] and source.idle
+    with session.vhost.hay.read() as txn:
+        assert not list(txn.taken(session.id))
 
 
 def test_what_is_not_plain_takes_the_long_way(channel: BlockingChannel) -> None:

@@ -116,11 +116,10 @@ class Session(IdleSession):
     ) -> Session:
         """Join the vhost at ``target``.
 
-        ``patience`` is the longest wait for a full lane, seconds. Raises AMQPError as RabbitMQ
-        would refuse the connection, ``hay.errors.UnusableDirectory`` for a directory that is not
-        safe to use, ``hay.errors.OutOfRoom`` when there is no room to register. ``counted``: the vhost's
-        max-connections is for it, too. ``offload`` does what takes as long as a disk does; None: the
-        session waits for the disk.
+        ``patience`` is the longest wait for a full lane, seconds. Raises AMQPError as RabbitMQ would refuse the
+        connection, ``hay.errors.UnusableDirectory`` for a directory that is not safe to use, ``hay.errors.OutOfRoom``
+        when there is no room to register. ``counted``: the vhost's max-connections is for it, too. ``offload`` does
+        what takes as long as a disk does; None: the session waits for the disk.
         """
         vhost = Vhost.join(target)
         try:
@@ -266,6 +265,8 @@ class Session(IdleSession):
         else:
             for source in list(self.sources.values()):
                 if not source.idle and not source.blocked:
+                    if self.holdings.acked and not source.handle.closed:  # no transaction comes that takes them along
+                        self.holdings.flush_acks()
                     source.pump()
         if self.holdings.acked:
             self.holdings.flush_acks()

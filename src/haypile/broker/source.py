@@ -146,6 +146,9 @@ class Source:
             if count > 1:
                 self.served(consumer)
             deliver(consumer, taken)
+            if first.__class__ is Taken and len(taken) < budget and not words[base]:
+                # All that the store had: its publisher may wait for the ack. The lane is looked at before a sleep.
+                return
             if self.idle:
                 # Of a stream there is more once these are done with: to look then costs less than the loop's turn.
                 self.idle = budget == 1 or len(taken) < STREAM
