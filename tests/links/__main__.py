@@ -150,6 +150,7 @@ def trickle(bodies: list[bytes]) -> None:
 def storm(node: Node, directory: Path, count: int, stops: int) -> bool:
     """``stops`` stops while ``count`` messages go each way, a share of them before each stop."""
     prepare(node)
+    node.remember()
     running = Running(directory, ROUTES, CENTRAL_URL=node.url)
     running.start()
     shares = [range(count * i // stops, count * (i + 1) // stops) for i in range(stops)]

@@ -103,6 +103,7 @@ def unmarked(found: list[tuple[Any, Any, bytes]]) -> list[bytes]:
 def test_the_rabbitmq_goes_and_comes_back(node: Node, start: Start, way: str) -> None:
     """Nothing is lost, only what was in flight comes twice, and the trouble is said once."""
     running = start()
+    node.remember()
     publish(LOCAL, "up", bodies(1000))
     publish(node.url, "down", bodies(1000))
     getattr(node, way)()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def test_stopped_in_the_middle_of_opening(host: Host, caplog: pytest.LogCaptureF
     link = host.runner.links["here"]
     for up in (link._source_up, link._sink_up):
         for end in (link.source, link.sink):
-            channel = end.channel
+            while (channel := end.channel) is None:
+                time.sleep(0.001)  # the last cut went through this end
 
             def cut(up: Any = up, end: Any = end, channel: Any = channel) -> None:
                 if end.channel is channel:

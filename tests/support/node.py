@@ -79,6 +79,13 @@ class Node:
         """Stop the broker in order; the Erlang machine stays."""
         self.control("stop_app")
 
+    def remember(self) -> None:
+        """Have what was declared last on its disk.
+
+        Of about 130 kills within a second of queue.declare-ok three took the durable queue, with all its messages.
+        """
+        self.control("eval", "mnesia:sync_log().")
+
     def kill(self) -> None:
         """SIGKILL: no goodbye, nothing flushed."""
         server, self.server = self.server, 0
