@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support import leaks, rabbitmq
+from tests.support import apart, leaks, rabbitmq
 from tests.support.kernel_queues import KernelQueues
 from tests.support.vhosts import (
     Vhost,
@@ -30,10 +30,20 @@ settings.register_profile("nightly", max_examples=1000, stateful_step_count=60)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """``-n NUMBER`` keeps tests of one group (``xdist_group``) in one worker."""
+    if config.getoption("numprocesses", None) and config.getoption("dist") == "no":
+        config.option.dist = "loadgroup"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Whoever owns the run owns the private RabbitMQ too; xdist's workers inherit where it lives."""
-    if not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        leaks.apart = apart.go_apart()
+    else:
         rabbitmq.own_directory()
+        apart.make_room(len(config.getoption("tx", None) or [1]))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell's background: the programs that tests end by Ctrl-C would inherit that they do not.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,7 @@
 """Every program of compat/ on RabbitMQ and on every local transport: nobody can tell which is which.
 
-The programs mostly wait, so a few run at a time, ahead of the tests that look at them.
+The programs mostly wait, so a few run at a time, ahead of the tests that look at them; all tests of a
+program are one worker's, so that it runs once on each transport.
 """
 
 from __future__ import annotations
@@ -68,13 +69,16 @@ def ahead(
 @pytest.mark.rabbitmq
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(one, id=one.name, marks=pytest.mark.xdist_group(f"compat {one.name}")) for one in PROGRAMS],
+)
 def test_same_as_rabbitmq(
     program: Program, transport: str, ahead: Ahead | None, rabbitmq_broker: rabbitmq.Broker
 ) -> None:
     assert ahead is not None
-    reference = ahead.begin(program, "amqp").result()
-    outcome = ahead.begin(program, transport).result()
+    both = ahead.begin(program, "amqp"), ahead.begin(program, transport)
+    reference, outcome = [one.result() for one in both]
     assert reference.code == 0, reference.report()
     assert not outcome.litter, outcome.litter
     if transport in KNOWN.get(program.name, {}):

@@ -23,6 +23,8 @@ from tests.support.kernel_queues import KernelQueues
 GRACE = 2.0
 #: How lanes are named (haypile.lanes.posix).
 LANE_MARK = "haypile"
+#: This process has kernel queues and /dev/shm to itself (``apart``).
+apart = False
 _runtime = os.environ.get("XDG_RUNTIME_DIR")
 #: Where the vhosts and journals of programs are that name no directory; a test names one.
 USERS = (
@@ -107,7 +109,7 @@ def left_behind(before: Traces, after: Traces, helpers: Iterable[int]) -> list[s
 
 def _alone() -> bool:
     """Whether every new kernel queue must be ours: elsewhere other workers and programs make theirs too."""
-    return bool(os.environ.get("CI")) and "PYTEST_XDIST_WORKER" not in os.environ
+    return apart or (bool(os.environ.get("CI")) and "PYTEST_XDIST_WORKER" not in os.environ)
 
 
 def _harmless(target: str) -> bool:
