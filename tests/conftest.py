@@ -38,7 +38,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whoever owns the run owns the private RabbitMQ too; xdist's workers inherit where it lives."""
+    """Whoever owns the run owns the private RabbitMQ too; xdist's workers inherit where it lives, and go apart."""
     if hasattr(config, "workerinput"):
         leaks.apart = apart.go_apart()
     else:

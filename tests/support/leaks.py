@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from haypile.targets import base_directory, journal_directory
 from tests.support.kernel_queues import KernelQueues
 
 #: Seconds a leftover may still go away by itself.
@@ -25,12 +26,8 @@ GRACE = 2.0
 LANE_MARK = "haypile"
 #: This process has kernel queues and /dev/shm to itself (``apart``).
 apart = False
-_runtime = os.environ.get("XDG_RUNTIME_DIR")
 #: Where the vhosts and journals of programs are that name no directory; a test names one.
-USERS = (
-    Path(_runtime, "haypile") if _runtime else Path(f"/dev/shm/haypile-{os.getuid()}"),
-    Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "haypile",
-)
+USERS = (base_directory(), journal_directory())
 
 
 @dataclass(frozen=True)
