@@ -10,10 +10,10 @@ from bench.stage import Stage
 from bench.transports import Transport
 
 
-def sample(producers: int, consumers: int, scale: Scale, transport: Transport) -> Sample:
+def sample(producers: int, consumers: int, consuming: list[str], scale: Scale, transport: Transport) -> Sample:
     queue = transport.unique("crowd")
     with Stage() as stage:
-        takers = [transport.start(stage, "consume", "--queue", queue) for _ in range(consumers)]
+        takers = [transport.start(stage, "consume", "--queue", queue, *consuming) for _ in range(consumers)]
         makers = [
             transport.start(stage, "produce", "--key", queue, "--size", "100", "--queue", queue)
             for _ in range(producers)
@@ -29,12 +29,14 @@ def sample(producers: int, consumers: int, scale: Scale, transport: Transport) -
     return measured
 
 
-SCENARIOS = tuple(
-    Scenario(
-        f"crowd-{producers}x{consumers}",
-        f"{producers} producers, {consumers} consumers, one queue, auto-ack, 100 B",
-        partial(sample, producers, consumers),
+def _scenario(producers: int, consumers: int, ack: bool = False) -> Scenario:
+    how = "ack each, prefetch 100" if ack else "auto-ack"
+    return Scenario(
+        f"crowd-{producers}x{consumers}{'-ack' if ack else ''}",
+        f"{producers} producers, {consumers} consumers, one queue, {how}, 100 B",
+        partial(sample, producers, consumers, ["--ack", "--prefetch", "100"] if ack else []),
         heavy=True,
     )
-    for producers, consumers in ((1, 4), (4, 1), (4, 4), (8, 8))
-)
+
+
+SCENARIOS = (_scenario(1, 4), _scenario(4, 1), _scenario(4, 4), _scenario(8, 8), _scenario(1, 4, ack=True))

@@ -28,6 +28,7 @@ ENOUGH = (
     "confirm-persistent-100",
     "round-trip",
     "crowd-4x1",
+    "crowd-1x4-ack",
     "topic",
     "connect",
     "idle-memory",

@@ -74,8 +74,10 @@ def _share(source: Source, txn: WriteTxn, budget: int) -> int:
     consumer = source.consumers[0]
     if budget == BATCH and consumer.no_ack and not source.session.sliced:
         return BACKLOG
-    if budget > 1 or neighbours < 2 or len(source.consumers) != 1 or source.queue.args.max_priority:
+    if neighbours < 2:
         return budget or 1
+    if len(source.consumers) != 1 or source.queue.args.max_priority:
+        return 1
     part = txn.count(source.handle.id)[0] // (2 * neighbours)
     return max(1, min(part, BATCH, consumer.credit()))
 

@@ -20,6 +20,7 @@ from haypile.broker import backlog, message, scarcity
 from haypile.broker.backlog import BATCH
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.holdings import RESERVE
+from haypile.broker.pace import Pace
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.taken import Fresh, Landed, Taken
@@ -49,6 +50,7 @@ class Source:
         "handle",
         "idle",
         "in_turn",
+        "pace",
         "queue",
         "ranking",
         "said",
@@ -66,6 +68,7 @@ class Source:
         self.in_turn = False  # the kernel wakes one of those that sleep so
         self.ranking = Ranking(session.id, self.queue)
         self.said = False  # the rows of our consumers say that they have no credit
+        self.pace = Pace(session.vhost.clock.monotonic)
 
     # -- consumers in turn ------------------------------------------------------------------
 
@@ -112,6 +115,9 @@ class Source:
     def pump(self, most: int = TURN, known: Consumer | None = None) -> None:
         """Deliver up to ``most`` messages to consumers that have credit; ``known``: whose turn it is."""
         words, base = self.handle.words, self.handle.base
+        pace = self.pace
+        if words[base + CONSUMERS] > 1 and not self.session.sliced:  # there it may still wait for the loop
+            pace.begin()
         while most > 0:
             if self.queue.deleted or not self.consumers:
                 self.idle = True
@@ -129,6 +135,8 @@ class Source:
                     budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
                 elif consumer.no_ack:
                     budget = FAIR
+                else:
+                    budget = min(consumer.credit(), 1 + pace.quick)
             taken: Any = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
                 if self.idle:
@@ -143,6 +151,7 @@ class Source:
             else:
                 deliver, record = channel.deliver_landed, first[1]
             most -= len(taken) + (len(taken) * len(record) >> LARGE)
+            pace.took(len(taken))
             if count > 1:
                 self.served(consumer)
             deliver(consumer, taken)
@@ -216,7 +225,8 @@ class Source:
         got.append(record)
         left = lane.depth()  # mostly there was one message, and asking costs a quarter of a receive in vain
         if budget == FAIR:
-            budget = 1 + left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
+            share = left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
+            budget = 1 + max(share, self.pace.quick)
         more = budget - 1
         while left and more:
             some = lane.receive_some(min(left, more))

@@ -1,0 +1,48 @@
+"""How fast a consumer works, where others consume from the same queue.
+
+Owns: how many messages it may have in hand beyond its share, since it is done with them before a neighbour is awake.
+Must not know: where messages come from, who the neighbours are.
+
+RabbitMQ deals messages out in turn, and what is in hand nobody else can have any more. But a consumer that takes each
+message of a stream by itself goes to the kernel queue several times as often, and the processors go from one
+consumer to the next with a message or two each time.
+
+Invariant: the pace counts all the time from one turn with messages on, sleep included: it is never too high for a
+client that works through its messages before the next turn, and there is none after a rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Seconds of work that may be in hand: the time of a few wake-ups.
+SOON = 0.002
+#: Messages, at most.
+MOST = 64
+
+
+class Pace:
+    """The pace of one session's consumers of one queue."""
+
+    __slots__ = ("_began", "_came", "_clock", "_last", "_last_at", "quick")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock``: monotonic, seconds."""
+        self._clock = clock
+        self._began = self._last_at = 0.0
+        self._came = self._last = 0
+        #: So many messages are worked through soon, if that takes as long as of late.
+        self.quick = 0
+
+    def begin(self) -> None:
+        """A turn begins: what the last one brought has been worked through."""
+        now = self._clock()
+        if self._came:
+            self._last, self._last_at, self._came = self._came, self._began, 0
+        self._began = now
+        passed = now - self._last_at
+        self.quick = min(int(self._last * SOON / passed), MOST) if passed * MOST > self._last * SOON else MOST
+
+    def took(self, count: int) -> None:
+        """The turn brought ``count`` messages."""
+        self._came += count

@@ -1,0 +1,138 @@
+"""Beside other consumers: a fair part of what waits, and more where that is worked through before they are awake."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pika.adapters.blocking_connection import BlockingConnection
+
+from haypile.broker.pace import MOST, SOON, Pace
+from haypile.broker.source import FAIR, Source
+
+
+class Clock:
+    """Stands still until it is put forward."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def turn(pace: Pace, clock: Clock, count: int, seconds: float) -> int:
+    """A turn that brought ``count`` messages and took ``seconds``, callbacks and sleep included: what was allowed."""
+    pace.begin()
+    allowed = pace.quick
+    if count:
+        pace.took(count)
+    clock.now += seconds
+    return allowed
+
+
+def test_none_at_first_and_after_a_rest(clock: Clock) -> None:
+    pace = Pace(clock)
+    assert turn(pace, clock, 1, SOON / 10) == 0
+    assert turn(pace, clock, 1, 10.0) == 10
+    assert turn(pace, clock, 1, 10.0) == 0
+
+
+def test_as_many_as_the_last_turn_would_have_had_time_for(clock: Clock) -> None:
+    pace = Pace(clock)
+    turn(pace, clock, 4, SOON)
+    assert turn(pace, clock, 3, SOON / 4) == 4
+    assert turn(pace, clock, 1, 2 * SOON) == 12
+    assert turn(pace, clock, 1, 0.0) == 0
+
+
+def test_never_more_than_a_batch(clock: Clock) -> None:
+    pace = Pace(clock)
+    turn(pace, clock, 10, 0.0)
+    assert turn(pace, clock, 10, 1e-9) == MOST
+    assert turn(pace, clock, 10, 0.0) == MOST
+
+
+def test_turns_that_bring_nothing_are_time_that_passed(clock: Clock) -> None:
+    pace = Pace(clock)
+    turn(pace, clock, 8, SOON)
+    assert [turn(pace, clock, 0, SOON) for _ in range(4)] == [8, 4, 2, 2]
+    assert turn(pace, clock, 0, 10 * SOON) == 1
+    assert turn(pace, clock, 0, SOON) == 0
+
+
+def test_several_takes_of_one_turn_count_together(clock: Clock) -> None:
+    pace = Pace(clock)
+    pace.begin()
+    pace.took(2)
+    pace.took(3)
+    clock.now += SOON
+    pace.begin()
+    assert pace.quick == 5
+
+
+@pytest.fixture
+def beside(connect: Callable[[], BlockingConnection]) -> Callable[[bool], Source]:
+    """The source of one of two sessions that consume from queue q; ten messages wait in its lane."""
+
+    def one(no_ack: bool) -> Source:
+        publisher = connect().channel()
+        publisher.queue_declare("q")
+        for _ in range(2):
+            channel = connect().channel()
+            channel.basic_qos(prefetch_count=8)
+            channel.basic_consume("q", lambda *_: None, auto_ack=no_ack)
+        for _ in range(10):
+            publisher.basic_publish("", "q", b"x")
+        found = [thing for thing in gc.get_objects() if isinstance(thing, Source) and thing.queue.name == "q"]
+        live = [source for source in found if not source.session.closed]
+        assert len(live) == 2
+        assert live[0].depth() == 10
+        return live[0]
+
+    return one
+
+
+@pytest.mark.parametrize(("quick", "expected"), [(0, 5), (3, 5), (7, 8), (MOST, 10)])
+def test_without_acknowledgements(quick: int, expected: int, beside: Callable[[bool], Source]) -> None:
+    source = beside(True)
+    source.pace.quick = quick
+    assert len(source.take(FAIR, True)) == expected
+
+
+@pytest.mark.parametrize(("quick", "first", "all_of_it"), [(0, 1, 8), (3, 4, 8), (MOST, 8, 8)])
+def test_with_acknowledgements_as_far_as_the_prefetch_count_goes(
+    quick: int, first: int, all_of_it: int, beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = beside(False)
+    taken: list[int] = []
+    take = Source.take
+
+    def counting(self: Source, budget: int, no_ack: bool) -> Any:
+        got = take(self, budget, no_ack)
+        taken.append(len(got))
+        return got
+
+    monkeypatch.setattr(Source, "take", counting)
+    monkeypatch.setattr(Pace, "begin", lambda pace: setattr(pace, "quick", quick))
+    source.stir()
+    source.pump()
+    assert taken[0] == first
+    assert sum(taken) == all_of_it
+    assert source.blocked
+
+
+def test_a_loop_with_other_work_takes_its_fair_part(beside: Callable[[bool], Source]) -> None:
+    """What was delivered may still wait for its callback there: that it was taken quickly says nothing."""
+    source = beside(True)
+    source.session.sliced = True
+    for _ in range(3):
+        source.stir()
+        source.pump(most=1)
+    assert source.pace.quick == 0
