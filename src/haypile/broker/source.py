@@ -20,9 +20,9 @@ from haypile.broker import backlog, message, scarcity
 from haypile.broker.backlog import BATCH
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.holdings import RESERVE
-from haypile.broker.pace import Pace
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
+from haypile.broker.stride import Stride
 from haypile.broker.taken import Fresh, Landed, Taken
 from haypile.hay.gates import CONSUMERS, GENERATION
 from haypile.lanes.errors import LaneGone
@@ -50,11 +50,11 @@ class Source:
         "handle",
         "idle",
         "in_turn",
-        "pace",
         "queue",
         "ranking",
         "said",
         "session",
+        "stride",
         "watched",
     )
 
@@ -68,7 +68,7 @@ class Source:
         self.in_turn = False  # the kernel wakes one of those that sleep so
         self.ranking = Ranking(session.id, self.queue)
         self.said = False  # the rows of our consumers say that they have no credit
-        self.pace = Pace(session.vhost.clock.monotonic)
+        self.stride = Stride(session.vhost.clock.monotonic)
 
     # -- consumers in turn ------------------------------------------------------------------
 
@@ -112,12 +112,15 @@ class Source:
 
     # -- delivering -------------------------------------------------------------------------
 
-    def pump(self, most: int = TURN, known: Consumer | None = None) -> None:
-        """Deliver up to ``most`` messages to consumers that have credit; ``known``: whose turn it is."""
+    def pump(self, most: int = TURN, known: Consumer | None = None, *, done: bool = False) -> None:
+        """Deliver up to ``most`` messages to consumers that have credit; ``known``: whose turn it is.
+
+        ``done``: what was delivered before does not wait for the loop any more (that of a blocking front never does).
+        """
         words, base = self.handle.words, self.handle.base
-        pace = self.pace
-        if words[base + CONSUMERS] > 1 and not self.session.sliced:  # there it may still wait for the loop
-            pace.begin()
+        stride = self.stride
+        if words[base + CONSUMERS] > 1:
+            stride.begin(done or not self.session.sliced)
         while most > 0:
             if self.queue.deleted or not self.consumers:
                 self.idle = True
@@ -136,7 +139,7 @@ class Source:
                 elif consumer.no_ack:
                     budget = FAIR
                 else:
-                    budget = min(consumer.credit(), 1 + pace.quick)
+                    budget = min(consumer.credit(), 1 + stride.quick)
             taken: Any = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
                 if self.idle:
@@ -151,7 +154,7 @@ class Source:
             else:
                 deliver, record = channel.deliver_landed, first[1]
             most -= len(taken) + (len(taken) * len(record) >> LARGE)
-            pace.took(len(taken))
+            stride.took(len(taken))
             if count > 1:
                 self.served(consumer)
             deliver(consumer, taken)
@@ -226,7 +229,7 @@ class Source:
         left = lane.depth()  # mostly there was one message, and asking costs a quarter of a receive in vain
         if budget == FAIR:
             share = left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
-            budget = 1 + max(share, self.pace.quick)
+            budget = 1 + max(share, self.stride.quick)
         more = budget - 1
         while left and more:
             some = lane.receive_some(min(left, more))

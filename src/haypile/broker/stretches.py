@@ -36,7 +36,7 @@ def deliver_some(session: Session) -> None:
                     session.sources[one.handle.id] = session.sources.pop(one.handle.id)
             session.outbox.soon()
             return
-        source.pump()
+        source.pump(done=True)
 
 
 def peek(session: Session) -> None:

@@ -7,8 +7,8 @@ RabbitMQ deals messages out in turn, and what is in hand nobody else can have an
 message of a stream by itself goes to the kernel queue several times as often, and the processors go from one
 consumer to the next with a message or two each time.
 
-Invariant: the pace counts all the time from one turn with messages on, sleep included: it is never too high for a
-client that works through its messages before the next turn, and there is none after a rest.
+Invariant: the pace counts all the time from one turn with messages on, sleep included, and only messages that do not
+wait for their callback any more: it is never too high, and there is none after a rest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SOON = 0.002
 MOST = 64
 
 
-class Pace:
-    """The pace of one session's consumers of one queue."""
+class Stride:
+    """How far one session's consumers of one queue go at once."""
 
     __slots__ = ("_began", "_came", "_clock", "_last", "_last_at", "quick")
 
@@ -34,12 +34,13 @@ class Pace:
         #: So many messages are worked through soon, if that takes as long as of late.
         self.quick = 0
 
-    def begin(self) -> None:
-        """A turn begins: what the last one brought has been worked through."""
+    def begin(self, done: bool = True) -> None:
+        """A turn begins; ``done``: what came before it has been worked through."""
         now = self._clock()
-        if self._came:
-            self._last, self._last_at, self._came = self._came, self._began, 0
-        self._began = now
+        if done:
+            if self._came:
+                self._last, self._last_at, self._came = self._came, self._began, 0
+            self._began = now
         passed = now - self._last_at
         self.quick = min(int(self._last * SOON / passed), MOST) if passed * MOST > self._last * SOON else MOST
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pika.adapters.blocking_connection import BlockingConnection
 
-from haypile.broker.pace import MOST, SOON, Pace
 from haypile.broker.source import FAIR, Source
+from haypile.broker.stride import MOST, SOON, Stride
 
 
 class Clock:
@@ -27,54 +27,54 @@ def clock() -> Clock:
     return Clock()
 
 
-def turn(pace: Pace, clock: Clock, count: int, seconds: float) -> int:
+def turn(stride: Stride, clock: Clock, count: int, seconds: float) -> int:
     """A turn that brought ``count`` messages and took ``seconds``, callbacks and sleep included: what was allowed."""
-    pace.begin()
-    allowed = pace.quick
+    stride.begin()
+    allowed = stride.quick
     if count:
-        pace.took(count)
+        stride.took(count)
     clock.now += seconds
     return allowed
 
 
 def test_none_at_first_and_after_a_rest(clock: Clock) -> None:
-    pace = Pace(clock)
-    assert turn(pace, clock, 1, SOON / 10) == 0
-    assert turn(pace, clock, 1, 10.0) == 10
-    assert turn(pace, clock, 1, 10.0) == 0
+    stride = Stride(clock)
+    assert turn(stride, clock, 1, SOON / 10) == 0
+    assert turn(stride, clock, 1, 10.0) == 10
+    assert turn(stride, clock, 1, 10.0) == 0
 
 
 def test_as_many_as_the_last_turn_would_have_had_time_for(clock: Clock) -> None:
-    pace = Pace(clock)
-    turn(pace, clock, 4, SOON)
-    assert turn(pace, clock, 3, SOON / 4) == 4
-    assert turn(pace, clock, 1, 2 * SOON) == 12
-    assert turn(pace, clock, 1, 0.0) == 0
+    stride = Stride(clock)
+    turn(stride, clock, 4, SOON)
+    assert turn(stride, clock, 3, SOON / 4) == 4
+    assert turn(stride, clock, 1, 2 * SOON) == 12
+    assert turn(stride, clock, 1, 0.0) == 0
 
 
 def test_never_more_than_a_batch(clock: Clock) -> None:
-    pace = Pace(clock)
-    turn(pace, clock, 10, 0.0)
-    assert turn(pace, clock, 10, 1e-9) == MOST
-    assert turn(pace, clock, 10, 0.0) == MOST
+    stride = Stride(clock)
+    turn(stride, clock, 10, 0.0)
+    assert turn(stride, clock, 10, 1e-9) == MOST
+    assert turn(stride, clock, 10, 0.0) == MOST
 
 
 def test_turns_that_bring_nothing_are_time_that_passed(clock: Clock) -> None:
-    pace = Pace(clock)
-    turn(pace, clock, 8, SOON)
-    assert [turn(pace, clock, 0, SOON) for _ in range(4)] == [8, 4, 2, 2]
-    assert turn(pace, clock, 0, 10 * SOON) == 1
-    assert turn(pace, clock, 0, SOON) == 0
+    stride = Stride(clock)
+    turn(stride, clock, 8, SOON)
+    assert [turn(stride, clock, 0, SOON) for _ in range(4)] == [8, 4, 2, 2]
+    assert turn(stride, clock, 0, 10 * SOON) == 1
+    assert turn(stride, clock, 0, SOON) == 0
 
 
 def test_several_takes_of_one_turn_count_together(clock: Clock) -> None:
-    pace = Pace(clock)
-    pace.begin()
-    pace.took(2)
-    pace.took(3)
+    stride = Stride(clock)
+    stride.begin()
+    stride.took(2)
+    stride.took(3)
     clock.now += SOON
-    pace.begin()
-    assert pace.quick == 5
+    stride.begin()
+    assert stride.quick == 5
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def beside(connect: Callable[[], BlockingConnection]) -> Callable[[bool], Source
 @pytest.mark.parametrize(("quick", "expected"), [(0, 5), (3, 5), (7, 8), (MOST, 10)])
 def test_without_acknowledgements(quick: int, expected: int, beside: Callable[[bool], Source]) -> None:
     source = beside(True)
-    source.pace.quick = quick
+    source.stride.quick = quick
     assert len(source.take(FAIR, True)) == expected
 
 
@@ -120,7 +120,7 @@ def test_with_acknowledgements_as_far_as_the_prefetch_count_goes(
         return got
 
     monkeypatch.setattr(Source, "take", counting)
-    monkeypatch.setattr(Pace, "begin", lambda pace: setattr(pace, "quick", quick))
+    monkeypatch.setattr(Stride, "begin", lambda stride, _: setattr(stride, "quick", quick))
     source.stir()
     source.pump()
     assert taken[0] == first
@@ -128,11 +128,40 @@ def test_with_acknowledgements_as_far_as_the_prefetch_count_goes(
     assert source.blocked
 
 
-def test_a_loop_with_other_work_takes_its_fair_part(beside: Callable[[bool], Source]) -> None:
-    """What was delivered may still wait for its callback there: that it was taken quickly says nothing."""
+def test_on_a_loop_with_other_work_what_was_delivered_may_still_wait(beside: Callable[[bool], Source]) -> None:
+    """That it was taken quickly says nothing until the loop has come to its end."""
     source = beside(True)
     source.session.sliced = True
-    for _ in range(3):
+    source.pump(most=1, done=True)
+    for _ in range(2):
         source.stir()
         source.pump(most=1)
-    assert source.pace.quick == 0
+    assert source.stride.quick == 0
+    source.pump(done=True)
+    assert source.stride.quick > 0
+
+
+def test_a_loop_says_so_before_it_sleeps(beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = beside(True)
+    source.session.sliced = True
+    said: list[bool] = []
+    monkeypatch.setattr(Stride, "begin", lambda _, done: said.append(done))
+    source.stir()
+    source.on_ready()
+    source.stir()
+    source.session.before_sleep()
+    assert said == [False, True]
+
+
+def test_time_passes_while_messages_wait(clock: Clock) -> None:
+    stride = Stride(clock)
+    turn(stride, clock, 8, SOON)
+    stride.begin()
+    assert stride.quick == 8
+    stride.took(5)
+    clock.now += 3 * SOON
+    stride.begin(False)
+    assert stride.quick == 2
+    stride.took(5)
+    stride.begin()
+    assert stride.quick == 3
