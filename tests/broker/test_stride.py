@@ -10,7 +10,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingConnection
 
 from haypile.broker.source import FAIR, Source
-from haypile.broker.stride import MOST, SOON, Stride
+from haypile.broker.stride import IN_VAIN, MOST, SOON, STREAM, Stride
 
 
 class Clock:
@@ -75,6 +75,40 @@ def test_several_takes_of_one_turn_count_together(clock: Clock) -> None:
     clock.now += SOON
     stride.begin()
     assert stride.quick == 5
+
+
+def looks(stride: Stride, turns: int, *, more: bool) -> list[bool]:
+    """For so many turns of a stream: whether it looked for more, which there was or not."""
+    made = []
+    for _ in range(turns):
+        stride.took(STREAM)
+        made.append(stride.looks_again(STREAM))
+        if made[-1]:
+            stride.took(STREAM) if more else stride.found_nothing()
+    return made
+
+
+def test_of_a_few_messages_there_are_no_more(clock: Clock) -> None:
+    assert not Stride(clock).looks_again(STREAM - 1)
+
+
+def test_a_stream_that_goes_on_is_looked_for_each_time(clock: Clock) -> None:
+    assert all(looks(Stride(clock), 100, more=True))
+
+
+def test_looks_in_vain_are_left_out_twice_as_often_each_time(clock: Clock) -> None:
+    stride = Stride(clock)
+    assert [at for at, made in enumerate(looks(stride, 64, more=False)) if made] == [0, 2, 6, 14, 30, 62]
+    made = looks(stride, 10 * (IN_VAIN + 1), more=False)
+    assert made.count(True) == 10
+    assert all(looks(stride, 2 * IN_VAIN, more=True)[IN_VAIN:])
+
+
+def test_nothing_that_was_not_looked_for_is_in_vain(clock: Clock) -> None:
+    stride = Stride(clock)
+    for _ in range(10):
+        stride.found_nothing()
+    assert stride.looks_again(STREAM)
 
 
 @pytest.fixture

@@ -384,3 +384,38 @@ def test_unacknowledged_messages_of_a_deleted_queue(connect: Connect, count: int
     other.channel().queue_delete("gone")
     channel.close()
     assert other.channel().queue_declare("stays", passive=True).method.message_count == count
+
+
+@pytest.mark.parametrize("transport", ["posix", "sysv"])
+def test_a_stream_whose_loop_turns_needs_no_look_at_timers_beside(
+    transport: str, make_vhost: Callable[[str], Vhost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deliveries that come without the loop let it turn once a millisecond; a sleep is such a turn."""
+    url = haypile.URLParameters(make_vhost(transport).url)
+    with haypile.BlockingConnection(url) as connection, haypile.BlockingConnection(url) as other:
+        channel, publisher, got = connection.channel(), other.channel(), []
+        channel.queue_declare("q")
+        channel.basic_consume("q", lambda *a: got.append(a[3]), auto_ack=True)
+        wire: Any = connection._impl.wire
+        looks: list[float] = []
+        look = wire.look
+
+        def counted() -> None:
+            looks.append(time.monotonic())
+            look()
+
+        monkeypatch.setattr(wire, "look", counted)
+        before, rung = time.monotonic(), threading.Event()
+        wire.connection.ioloop.call_later(0, rung.set)
+        while not rung.is_set():
+            wire.sleep()
+        assert wire._looked >= before
+        wire._looked = time.monotonic() + 60
+        publisher.basic_publish("", "q", b"x")
+        wire.breathe()
+        assert not looks
+        wire._looked = 0.0
+        wire.breathe()
+        assert len(looks) == 1
+        while not got:
+            connection.process_data_events(1)

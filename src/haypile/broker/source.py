@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 FAIR = 0
 #: Messages delivered before the loop gets its turn (timers, other descriptors, acks); 16 KiB count as one, too.
 TURN, LARGE = 64, 14
-STREAM = 4  # messages at once
 
 
 class Source:
@@ -143,6 +142,7 @@ class Source:
             taken: Any = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
                 if self.idle:
+                    stride.found_nothing()
                     return
                 continue
             channel, first = consumer.channel, taken[0]
@@ -162,8 +162,7 @@ class Source:
                 # All that the store had: its publisher may wait for the ack. The lane is looked at before a sleep.
                 return
             if self.idle:
-                # Of a stream there is more once these are done with: to look then costs less than the loop's turn.
-                self.idle = budget == 1 or len(taken) < STREAM
+                self.idle = budget == 1 or not stride.looks_again(len(taken))
                 return
         if words[base]:
             self.handle.leave_token()

@@ -1,6 +1,7 @@
-"""How fast a consumer works, where others consume from the same queue.
+"""How far a consumer goes at once: beside others, by how fast it works; and whether it looks for more of a stream.
 
-Owns: how many messages it may have in hand beyond its share, since it is done with them before a neighbour is awake.
+Owns: how many messages it may have in hand beyond its share, since it is done with them before a neighbour is awake;
+whether to look for more at once.
 Must not know: where messages come from, who the neighbours are.
 
 RabbitMQ deals messages out in turn, and what is in hand nobody else can have any more. But a consumer that takes each
@@ -19,12 +20,14 @@ from collections.abc import Callable
 SOON = 0.002
 #: Messages, at most.
 MOST = 64
+#: So many messages at once are a stream; and how often, at most, the look for more is left out after looks in vain.
+STREAM, IN_VAIN = 4, 63
 
 
 class Stride:
     """How far one session's consumers of one queue go at once."""
 
-    __slots__ = ("_began", "_came", "_clock", "_last", "_last_at", "quick")
+    __slots__ = ("_began", "_came", "_clock", "_last", "_last_at", "_left_out", "_looked", "_vain", "quick")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock``: monotonic, seconds."""
@@ -33,6 +36,9 @@ class Stride:
         self._came = self._last = 0
         #: So many messages are worked through soon, if that takes as long as of late.
         self.quick = 0
+        #: A look for more is on; how many are left out from now on, and after the next one in vain.
+        self._looked = False
+        self._left_out = self._vain = 0
 
     def begin(self, done: bool = True) -> None:
         """A turn begins; ``done``: what came before it has been worked through."""
@@ -47,3 +53,26 @@ class Stride:
     def took(self, count: int) -> None:
         """The turn brought ``count`` messages."""
         self._came += count
+        if self._looked:
+            self._looked = False
+            self._vain >>= 1
+
+    def found_nothing(self) -> None:
+        """The turn brought none."""
+        if self._looked:
+            self._looked = False
+            self._left_out = self._vain = min(2 * self._vain + 1, IN_VAIN)
+
+    def looks_again(self, count: int) -> bool:
+        """After so many messages, and no more at the moment: whether to look again once these are done with.
+
+        Of a stream there is more by then, and to look costs less than the loop's turn; but not where its publisher
+        waits for our processor.
+        """
+        if count < STREAM:
+            return False
+        if self._left_out:
+            self._left_out -= 1
+            return False
+        self._looked = True
+        return True

@@ -139,7 +139,10 @@ class EagerWire(LocalWire):
             block = block and not session.dozing
         if self._turning is None:
             self._turning = Turning(self.connection)
-        return self._turning.turn(block)
+        found = self._turning.turn(block)
+        if block:
+            self._looked = time.monotonic()
+        return found
 
     def _alone(self) -> bool:
         session: Any = self.session
