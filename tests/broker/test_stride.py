@@ -140,6 +140,24 @@ def test_without_acknowledgements(quick: int, expected: int, beside: Callable[[b
     assert len(source.take(FAIR, True)) == expected
 
 
+def test_what_is_sent_meanwhile_is_for_the_next_one(
+    beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = beside(True)
+    source.stride.quick = MOST
+    lane: Any = source.handle.current_lane()
+    receive_some = type(lane).receive_some
+
+    def refilled(self: Any, most: int) -> list[bytes]:
+        got: list[bytes] = receive_some(self, most)
+        assert all(self.send(record) for record in got)
+        return got
+
+    monkeypatch.setattr(type(lane), "receive_some", refilled)
+    assert len(source.take(FAIR, True)) == 10
+    assert source.depth() == 9
+
+
 @pytest.mark.parametrize(("quick", "first", "all_of_it"), [(0, 1, 8), (3, 4, 8), (MOST, 8, 8)])
 def test_with_acknowledgements_as_far_as_the_prefetch_count_goes(
     quick: int, first: int, all_of_it: int, beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch

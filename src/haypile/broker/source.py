@@ -228,7 +228,8 @@ class Source:
         left = lane.depth()  # mostly there was one message, and asking costs a quarter of a receive in vain
         if budget == FAIR:
             share = left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
-            budget = 1 + max(share, self.stride.quick)
+            # No more than there is: who sends goes on meanwhile.
+            budget = 1 + max(share, min(left, self.stride.quick))
         more = budget - 1
         while left and more:
             some = lane.receive_some(min(left, more))
