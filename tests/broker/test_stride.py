@@ -112,36 +112,37 @@ def test_nothing_that_was_not_looked_for_is_in_vain(clock: Clock) -> None:
 
 
 @pytest.fixture
-def beside(connect: Callable[[], BlockingConnection]) -> Callable[[bool], Source]:
-    """The source of one of two sessions that consume from queue q; ten messages wait in its lane."""
+def beside(connect: Callable[[], BlockingConnection]) -> Callable[..., Source]:
+    """The source of the first of two sessions that consume from queue q; ten messages wait in its lane."""
 
-    def one(no_ack: bool) -> Source:
+    def one(no_ack: bool, other_priority: int = 0) -> Source:
         publisher = connect().channel()
         publisher.queue_declare("q")
-        for _ in range(2):
+        for priority in (0, other_priority):
             channel = connect().channel()
             channel.basic_qos(prefetch_count=8)
-            channel.basic_consume("q", lambda *_: None, auto_ack=no_ack)
+            channel.basic_consume("q", lambda *_: None, auto_ack=no_ack, arguments={"x-priority": priority})
         for _ in range(10):
             publisher.basic_publish("", "q", b"x")
         found = [thing for thing in gc.get_objects() if isinstance(thing, Source) and thing.queue.name == "q"]
         live = [source for source in found if not source.session.closed]
         assert len(live) == 2
-        assert live[0].depth() == 10
-        return live[0]
+        first, _ = sorted(live, key=lambda source: source.session.id)
+        assert first.depth() == 10
+        return first
 
     return one
 
 
 @pytest.mark.parametrize(("quick", "expected"), [(0, 5), (3, 5), (7, 8), (MOST, 10)])
-def test_without_acknowledgements(quick: int, expected: int, beside: Callable[[bool], Source]) -> None:
+def test_without_acknowledgements(quick: int, expected: int, beside: Callable[..., Source]) -> None:
     source = beside(True)
     source.stride.quick = quick
     assert len(source.take(FAIR, True)) == expected
 
 
 def test_what_is_sent_meanwhile_is_for_the_next_one(
-    beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch
+    beside: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = beside(True)
     source.stride.quick = MOST
@@ -158,29 +159,52 @@ def test_what_is_sent_meanwhile_is_for_the_next_one(
     assert source.depth() == 9
 
 
+@pytest.fixture
+def takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Source, int], list[int]]:
+    """How many messages each take of a turn brings at such a pace."""
+
+    def one(source: Source, quick: int) -> list[int]:
+        taken: list[int] = []
+        take = Source.take
+
+        def counting(self: Source, budget: int, no_ack: bool) -> Any:
+            got = take(self, budget, no_ack)
+            taken.append(len(got))
+            return got
+
+        monkeypatch.setattr(Source, "take", counting)
+        monkeypatch.setattr(Stride, "begin", lambda stride, _: setattr(stride, "quick", quick))
+        source.stir()
+        source.pump()
+        return taken
+
+    return one
+
+
 @pytest.mark.parametrize(("quick", "first", "all_of_it"), [(0, 1, 8), (3, 4, 8), (MOST, 8, 8)])
 def test_with_acknowledgements_as_far_as_the_prefetch_count_goes(
-    quick: int, first: int, all_of_it: int, beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch
+    quick: int,
+    first: int,
+    all_of_it: int,
+    beside: Callable[..., Source],
+    takes: Callable[[Source, int], list[int]],
 ) -> None:
     source = beside(False)
-    taken: list[int] = []
-    take = Source.take
-
-    def counting(self: Source, budget: int, no_ack: bool) -> Any:
-        got = take(self, budget, no_ack)
-        taken.append(len(got))
-        return got
-
-    monkeypatch.setattr(Source, "take", counting)
-    monkeypatch.setattr(Stride, "begin", lambda stride, _: setattr(stride, "quick", quick))
-    source.stir()
-    source.pump()
+    taken = takes(source, quick)
     assert taken[0] == first
     assert sum(taken) == all_of_it
     assert source.blocked
 
 
-def test_on_a_loop_with_other_work_what_was_delivered_may_still_wait(beside: Callable[[bool], Source]) -> None:
+@pytest.mark.parametrize(("no_ack", "first"), [(True, 5), (False, 1)])
+def test_not_beside_a_consumer_of_another_priority(
+    no_ack: bool, first: int, beside: Callable[..., Source], takes: Callable[[Source, int], list[int]]
+) -> None:
+    """After each message one of a higher priority may have credit again."""
+    assert takes(beside(no_ack, other_priority=-1), MOST)[0] == first
+
+
+def test_on_a_loop_with_other_work_what_was_delivered_may_still_wait(beside: Callable[..., Source]) -> None:
     """That it was taken quickly says nothing until the loop has come to its end."""
     source = beside(True)
     source.session.sliced = True
@@ -193,7 +217,7 @@ def test_on_a_loop_with_other_work_what_was_delivered_may_still_wait(beside: Cal
     assert source.stride.quick > 0
 
 
-def test_a_loop_says_so_before_it_sleeps(beside: Callable[[bool], Source], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_says_so_before_it_sleeps(beside: Callable[..., Source], monkeypatch: pytest.MonkeyPatch) -> None:
     source = beside(True)
     source.session.sliced = True
     said: list[bool] = []

@@ -137,7 +137,7 @@ class Source:
                     budget = BATCH if consumer.no_ack else min(consumer.credit(), BATCH)
                 elif consumer.no_ack:
                     budget = FAIR
-                else:
+                elif not self.ranking.mixed:
                     budget = min(consumer.credit(), 1 + stride.quick)
             taken: Any = scarcity.take(self, budget, consumer.no_ack)
             if not taken:
@@ -228,8 +228,8 @@ class Source:
         left = lane.depth()  # mostly there was one message, and asking costs a quarter of a receive in vain
         if budget == FAIR:
             share = left // max(self.handle.words[self.handle.base + CONSUMERS], 1)
-            # No more than there is: who sends goes on meanwhile.
-            budget = 1 + max(share, min(left, self.stride.quick))
+            # No more than there is: who sends goes on meanwhile. (Of other priorities somebody may have credit again.)
+            budget = 1 + (share if self.ranking.mixed else max(share, min(left, self.stride.quick)))
         more = budget - 1
         while left and more:
             some = lane.receive_some(min(left, more))
