@@ -114,7 +114,8 @@ class Source:
     def pump(self, most: int = TURN, known: Consumer | None = None, *, done: bool = False) -> None:
         """Deliver up to ``most`` messages to consumers that have credit; ``known``: whose turn it is.
 
-        ``done``: what was delivered before does not wait for the loop any more (that of a blocking front never does).
+        ``done``: what was delivered before does not wait for the loop any more. (Of a blocking front it is taken for
+        granted: only a callback that turns its own connection finds others waiting.)
         """
         words, base = self.handle.words, self.handle.base
         stride = self.stride

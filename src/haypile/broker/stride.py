@@ -8,8 +8,8 @@ RabbitMQ deals messages out in turn, and what is in hand nobody else can have an
 message of a stream by itself goes to the kernel queue several times as often, and the processors go from one
 consumer to the next with a message or two each time.
 
-Invariant: the pace counts all the time from one turn with messages on, sleep included, and only messages that do not
-wait for their callback any more: it is never too high, and there is none after a rest.
+Invariant: the pace counts all the time from one turn with messages on, sleep included, and only messages of which the
+caller says that they are done with: there is none after a rest.
 """
 
 from __future__ import annotations
