@@ -17,7 +17,7 @@ LONG_FILES: dict[str, tuple[int, str]] = {}
 LARGE_CLASSES: dict[str, tuple[int, str]] = {
     "hay/store.py:Hay": (28, "the one door to a store: transactions, forks, interrupts and room all pass it"),
     "broker/session.py:Session": (
-        30,
+        28,
         "a session's outside (the wire's calls) and inside (the broker's) meet here",
     ),
 }

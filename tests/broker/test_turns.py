@@ -104,7 +104,7 @@ def test_who_has_no_credit_is_not_woken(
     sizes: tuple[tuple[int, int], ...],
 ) -> None:
     """Were it, the message would wait for somebody's look once a second, which there is none of here."""
-    monkeypatch.setattr("haypile.broker.session.TICK", 3600.0)
+    monkeypatch.setattr("haypile.broker.timer.TICK", 3600.0)
     # The smallest one holds a single token: there is no room for one that says that there is more.
     monkeypatch.setattr(limits, "SIZES", sizes)
     take("full", prefetch=1)

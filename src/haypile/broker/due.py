@@ -62,7 +62,7 @@ class Due:
 
         def announce() -> None:
             gates.due = when
-            self.session.deadline_moved(when)
+            self.session.timer.bring_forward(when)
 
         txn.on_commit.append(announce)
 
@@ -129,7 +129,7 @@ class Due:
 
     def catch_up(self) -> None:
         """Do what is late, before an answer could tell: a program that only asks turns no loop."""
-        if self.session.timer_at <= self.session.vhost.clock.monotonic():
+        if self.session.timer.at <= self.session.vhost.clock.monotonic():
             self.session.on_timer()
         else:
             self.settle_late()

@@ -104,7 +104,7 @@ class IdleSession:
             raise
         session.grow = grow
         outbox.watch(session.file.bell.fd)
-        session.set_timer()
+        session.tick()
         try:
             # Lanes are announced before their rows are written: where there are more, somebody was killed in between.
             wanted = dead_sessions(vhost.hay) or len(vhost.announced.labels()) > lanes
@@ -155,10 +155,10 @@ class IdleSession:
             self.become_whole()
             self.on_timer()
             return
-        self.set_timer()
+        self.tick()
         room.tend(vhost.hay)
 
-    def set_timer(self) -> None:
+    def tick(self) -> None:
         """Be called once a second."""
         self.outbox.call_at(self.vhost.clock.monotonic() + TICK)
 

@@ -115,4 +115,4 @@ def stall(session: Session) -> None:
     session.stalled = True
     for source in session.sources.values():
         source.unwatch()
-    session.set_timer()
+    session.timer.set()

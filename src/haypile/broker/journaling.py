@@ -26,6 +26,7 @@ from haypile.hay.errors import HayError, OutOfRoom
 from haypile.hay.gates import DUE, FLUSHED, PENDING
 from haypile.hay.haste import PAUSE, pause
 from haypile.hay.pending import are_safe
+from haypile.lanes.backoff import Backoff
 
 if TYPE_CHECKING:
     from haypile.broker.batch import Published
@@ -96,8 +97,7 @@ class Journaling:
         #: Until when consumers are waited for; 0: they are not.
         self.patient_until = 0.0
         self.hopeful = False
-        self.in_vain = 0
-        self.vain_next = 1
+        self.waits = Backoff(IN_VAIN)
         #: When the session last did what it does once a second.
         self.business = 0.0
         if journal is not None:
@@ -113,7 +113,7 @@ class Journaling:
         now = self.clock()
         if not self.deadline:
             self.deadline = now + DELAY
-            self.session.set_timer()
+            self.session.timer.set()
         elif now > self.deadline:
             # Nobody turns the loop.
             self.flush()
@@ -209,23 +209,21 @@ class Journaling:
         """Whether to wait for consumers; ``progress``: they have just taken something."""
         now = self.clock()
         if progress:
-            self.vain_next = 1
+            self.waits.reset()
         if self.patient_until and not progress:
             if now < self.patient_until:
                 return True
             self.patient_until = 0.0
-            self.in_vain = self.vain_next
-            self.vain_next = min(self.vain_next * 2, IN_VAIN)
+            self.waits.in_vain()
             return False
         takes = PATIENCE * self.journal.takes if self.journal is not None else 0.0
         if not self.hopeful or takes < LEAST:
             return False
-        if self.in_vain:
-            self.in_vain -= 1
+        if self.waits.leaves_out():
             return False
         self.patient_until = now + min(takes, MOST)
-        if not now < self.session.timer_at <= self.patient_until:  # one that comes too early does no harm
-            self.session.set_timer()
+        if not now < self.session.timer.at <= self.patient_until:  # one that comes too early does no harm
+            self.session.timer.set()
         return True
 
     def safe_ones(self) -> list[Waiting]:
@@ -308,7 +306,7 @@ class Journaling:
             # RabbitMQ tells nobody who only consumes.
             LOGGER.debug("low on disk: %s", error)
         self.deadline = self.clock() + RETRY
-        self.session.set_timer()
+        self.session.timer.set()
 
     def flushed(self, error: BaseException | None) -> None:
         """The other thread is back."""
@@ -330,7 +328,7 @@ class Journaling:
             self.room_again()
             if self.mark > self.words[FLUSHED] and not self.deadline:
                 self.deadline = self.clock() + DELAY
-                self.session.set_timer()
+                self.session.timer.set()
         if self.waiting and error is None:
             self.session.settle()
         then, self.then = self.then, None
@@ -372,7 +370,7 @@ class Journaling:
             # Somebody was killed, or has only just begun to wait.
             self.flush(wait=False)
         if now < self.business + BUSINESS and not 0 < words[DUE] <= self.session.vhost.clock.now():
-            self.session.set_timer()
+            self.session.timer.set()
             return True
         self.business = now
         return False

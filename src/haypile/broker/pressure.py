@@ -158,13 +158,13 @@ class Pressure:
         if not self.blocked:
             self.pause = SOON
         self.block(error.reason)
-        self.session.set_timer()
+        self.session.timer.set()
 
     def turn(self, pause: float = 0.0) -> None:
         """The loop has its turn, and comes back in ``pause`` seconds."""
         self.unfinished = True
         self.pause = pause
-        self.session.set_timer()
+        self.session.timer.set()
 
     def go_on(self, work: Callable[[], Any]) -> None:
         """Do ``work`` when the loop has had its turn, before all that comes."""
@@ -214,12 +214,12 @@ class Pressure:
             if self.owed:
                 self.session.outbox.call_at(now)
             else:
-                self.session.set_timer()
+                self.session.timer.set()
             return True
         if not self.waiting or now >= self.business + TURN:
             self.business = now
             return False
-        self.session.set_timer()
+        self.session.timer.set()
         return True
 
     def retry(self) -> None:

@@ -30,7 +30,7 @@ from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handle import make_handle
 from haypile.broker.holdings import Holdings, Moving
 from haypile.broker.homing import Homing
-from haypile.broker.idle import TICK, IdleSession
+from haypile.broker.idle import IdleSession
 from haypile.broker.interrupts import interruptible
 from haypile.broker.journaling import Journaling
 from haypile.broker.ports import Offload, Outbox, VhostTarget
@@ -40,11 +40,11 @@ from haypile.broker.queue import QueueHandle
 from haypile.broker.shrinking import fail
 from haypile.broker.source import Source
 from haypile.broker.stretches import alone, deliver_some, peek
+from haypile.broker.timer import Timer
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
 from haypile.hay.counters import Counters
 from haypile.hay.errors import Busy, OutOfRoom
-from haypile.hay.haste import PAUSE
 from haypile.hay.locking import check_place
 from haypile.hay.sessions import ring
 
@@ -67,7 +67,7 @@ class Session(IdleSession):
         except BaseException:
             idle.__class__ = before
             raise
-        session.set_timer()
+        session.timer.set()
         recovery.recover_dead(session)
         recovery.sweep(session)
 
@@ -89,8 +89,7 @@ class Session(IdleSession):
         self.handles: dict[int, QueueHandle] = {}
         self.sources: dict[int, Source] = {}
         self.watched: dict[int, Source] = {}
-        self.timed_for = 0  # what was due next in the vhost when the timer was set
-        self.timer_at = 0.0  # when the timer is to come, monotonic seconds
+        self.timer = Timer(self)
         #: Not over yet: the loop is to call us. And: the client has said goodbye.
         self.listening, self.parting = True, False
         self.turns = hasattr(self.outbox, "watch_in_turn")  # of several sleepers one can be woken
@@ -132,7 +131,7 @@ class Session(IdleSession):
             vhost.leave()
             raise
         outbox.watch(session.file.bell.fd)
-        session.set_timer()
+        session.timer.set()
         recovery.recover_dead(session)
         recovery.sweep(session)
         return session
@@ -193,7 +192,7 @@ class Session(IdleSession):
         if self.closed or self.pressure.on_timer() or self.closed or self.journaling.on_timer():
             return
         check_place(self.vhost.hay)
-        self.set_timer()
+        self.timer.set()
         self.due.settle()
         recovery.recover_dead(self)
         for handle in list(self.handles.values()):
@@ -208,33 +207,9 @@ class Session(IdleSession):
         self.holdings.flush_acks()
         room.tend(self.vhost.hay)
 
-    def set_timer(self) -> None:
-        """Be called for the next thing due, and once a second anyway."""
-        vhost = self.vhost
-        wait = TICK
-        self.timed_for = due = vhost.hay.gates.due
-        if self.pressure.waiting:
-            wait = self.pressure.pause
-        elif self.stalled:
-            wait = PAUSE
-        if due:
-            wait = min(max((due - vhost.clock.now()) / 1e9, 0.0), wait)
-        flush = self.journaling.next_time()
-        when = vhost.clock.monotonic() + wait
-        self.timer_at = min(when, flush) if flush else when
-        self.outbox.call_at(self.timer_at)
-
-    def deadline_moved(self, when: int) -> None:
-        """Something is due earlier than anybody thought: who sleeps beyond it must know."""
-        vhost = self.vhost
-        self.set_timer()
-        if when < vhost.clock.now() + int(TICK * 1e9):
-            vhost.ring_all(self.id)
-
     def look_around(self) -> None:
         """Something may have changed: queues gone, messages where no descriptor tells."""
-        if self.vhost.hay.gates.due != self.timed_for:
-            self.set_timer()
+        self.timer.follow()
         self.vhost.topology.sync()
         pollable = self.vhost.lanes.pollable
         until = self.sliced and self.vhost.clock.monotonic() + STRETCH

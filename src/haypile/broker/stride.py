@@ -16,18 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from haypile.lanes.backoff import Backoff
+
 #: Seconds of work that may be in hand: the time of a few wake-ups.
 SOON = 0.002
 #: Messages, at most.
 MOST = 64
 #: So many messages at once are a stream; and how often, at most, the look for more is left out after looks in vain.
-STREAM, IN_VAIN = 4, 63
+STREAM, IN_VAIN = 4, 64
 
 
 class Stride:
     """How far one session's consumers of one queue go at once."""
 
-    __slots__ = ("_began", "_came", "_clock", "_last", "_last_at", "_left_out", "_looked", "_vain", "quick")
+    __slots__ = ("_began", "_came", "_clock", "_last", "_last_at", "_looked", "_looks", "quick")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock``: monotonic, seconds."""
@@ -36,9 +38,9 @@ class Stride:
         self._came = self._last = 0
         #: So many messages are worked through soon, if that takes as long as of late.
         self.quick = 0
-        #: A look for more is on; how many are left out from now on, and after the next one in vain.
+        #: A look for more is on.
         self._looked = False
-        self._left_out = self._vain = 0
+        self._looks = Backoff(IN_VAIN)
 
     def begin(self, done: bool = True) -> None:
         """A turn begins; ``done``: what came before it has been worked through."""
@@ -55,13 +57,13 @@ class Stride:
         self._came += count
         if self._looked:
             self._looked = False
-            self._vain >>= 1
+            self._looks.paid()
 
     def found_nothing(self) -> None:
         """The turn brought none."""
         if self._looked:
             self._looked = False
-            self._left_out = self._vain = min(2 * self._vain + 1, IN_VAIN)
+            self._looks.in_vain()
 
     def looks_again(self, count: int) -> bool:
         """After so many messages, and no more at the moment: whether to look again once these are done with.
@@ -69,10 +71,7 @@ class Stride:
         Of a stream there is more by then, and to look costs less than the loop's turn; but not where its publisher
         waits for our processor.
         """
-        if count < STREAM:
-            return False
-        if self._left_out:
-            self._left_out -= 1
+        if count < STREAM or self._looks.leaves_out():
             return False
         self._looked = True
         return True

@@ -24,6 +24,7 @@ from typing import Any
 
 import posix_ipc
 
+from haypile.lanes.backoff import Backoff
 from haypile.lanes.errors import LaneGone, Refusal, TooBig, why_not_made
 from haypile.lanes.limits import LaneRoom
 from haypile.lanes.patience import Patience
@@ -32,7 +33,7 @@ from haypile.lanes.support import check_support
 LOGGER = logging.getLogger("haypile")
 
 #: How often a sender looks for room, others running in between; and how many looks are left out at most.
-YIELDS, IN_VAIN = 16, 63
+YIELDS, IN_VAIN = 16, 64
 
 _BusyError = posix_ipc.BusyError
 _get_errno = ctypes.get_errno
@@ -58,14 +59,13 @@ class PosixLane:
     """A handle of one POSIX message queue. See ``lane.Lane``."""
 
     __slots__ = (
+        "_looks",
         "_mqd",
         "_patience",
         "_queue",
         "_receive",
         "_send",
         "_size",
-        "_skip",
-        "_vain",
         "fd",
         "maxmsg",
         "msgsize",
@@ -85,8 +85,7 @@ class PosixLane:
         self.msgsize: int = queue.max_message_size
         self._mqd = c_int(self.fd)
         self._size = c_size_t(self.msgsize)
-        #: Looks for room to be left out, and how many were after the last one in vain.
-        self._skip = self._vain = 0
+        self._looks = Backoff(IN_VAIN)
         #: Made when the lane was full for the first time.
         self._patience: Patience | None = None
 
@@ -133,16 +132,15 @@ class PosixLane:
 
         Left out for a while where it was in vain. (Of several consumers some sleep: they need the processor.)
         """
-        if self._skip:
-            self._skip -= 1
+        if self._looks.leaves_out():
             return False
         half = self.maxmsg // 2
         for _ in range(YIELDS):
             os.sched_yield()
             if self.depth() <= half and self.send(record):
-                self._vain >>= 1
+                self._looks.paid()
                 return True
-        self._skip = self._vain = min(2 * self._vain + 1, IN_VAIN)
+        self._looks.in_vain()
         return False
 
     def receive(self) -> bytes | None:

@@ -30,6 +30,7 @@ from haypile.broker.settle import ack
 from haypile.broker.taken import Fresh, Landed, Taken
 from haypile.hay.gates import GENERATION, VERSION
 from haypile.hay.sessions import settled
+from haypile.lanes.backoff import Backoff
 from haypile.lanes.errors import LaneGone
 from haypile.queues.quiet import PATIENCE, Here, open_session
 
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 #: Items taken from the store at once by a process that gets alone.
 BATCH = 64
-#: A wait for the gate to open: so many naps of so many seconds; in vain, none for so many items.
-WAITS, NAP, IN_VAIN = 20, 0.00005, 64
+#: A wait for the gate to open: naps, seconds each. After waits in vain: so many items without one, and so many at most.
+WAITS, NAP, FIRST, MOST = 20, 0.00005, 64, 4096
 #: Looks at an empty lane before sleep, others running in between; and the most sleeps without one after looks in vain.
 HOVERS, HOVERED_IN_VAIN = 16, 64
 
@@ -76,9 +77,8 @@ class Port:
         self.nonce = self.session.nonce
         self.pid = os.getpid()
         self.holds = holds
-        self.puts_to_go = 0
-        self.in_vain = IN_VAIN
-        self.hovers_to_skip = self.hovered_in_vain = 0
+        self.gate_waits = Backoff(MOST, FIRST)
+        self.hovers = Backoff(HOVERED_IN_VAIN)
         #: Items taken from the store and not handed out yet.
         self.hand: deque[Taken | Fresh | Landed] = deque()
         self.asked_for_fd = False
@@ -158,17 +158,15 @@ class Port:
 
         A transaction costs several times what the lane does. In vain, the next wait is far off.
         """
-        if self.puts_to_go:
-            self.puts_to_go -= 1
+        if self.gate_waits.leaves_out():
             return
         handle = self.handle
         for _ in range(WAITS):
             time.sleep(NAP)
             if not handle.words[handle.base]:
-                self.in_vain = IN_VAIN
+                self.gate_waits.reset()
                 return
-        self.puts_to_go = self.in_vain
-        self.in_vain = min(2 * self.in_vain, 64 * IN_VAIN)
+        self.gate_waits.in_vain()
 
     def count(self) -> int:
         """Items in the queue at this instant."""
@@ -223,16 +221,15 @@ class Port:
 
         In vain, it is left out for a while: a getter that mostly waits costs nothing.
         """
-        if self.careful or self.hovers_to_skip:
-            self.hovers_to_skip -= self.hovers_to_skip > 0
+        if self.careful or self.hovers.leaves_out():
             return None
         for _ in range(HOVERS):
             os.sched_yield()
             body = self.quick()
             if body is not None:
-                self.hovered_in_vain = 0
+                self.hovers.reset()
                 return body
-        self.hovered_in_vain = self.hovers_to_skip = min(2 * self.hovered_in_vain + 1, HOVERED_IN_VAIN)
+        self.hovers.in_vain()
         return None
 
     def _opened(self, record: bytes) -> bytes | None:

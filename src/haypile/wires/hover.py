@@ -25,10 +25,12 @@ import os
 import time
 from collections.abc import Callable
 
+from haypile.lanes.backoff import Backoff
+
 #: Longer than this, seconds, is long for a yield; with fewer messages than this after it, it was in vain.
 SLICE, FEW = 0.001, 2
 #: After yields in vain it is left out so many times at most.
-MOST = 1023
+MOST = 1024
 #: A sleep no longer than this, seconds, was short: a request, its reply, and both wake-ups.
 SHORT = 0.0003
 #: So many short sleeps in a row are followed by a look; and so many, when looks have been in vain.
@@ -109,13 +111,12 @@ class Hover:
     """How one process waits that has nothing else to do."""
 
     __slots__ = (
+        "_backoff",
         "_clock",
         "_crowd",
         "_found",
-        "_left_out",
         "_long",
         "_look_for",
-        "_next",
         "_pace",
         "_slept",
         "_yield",
@@ -135,9 +136,7 @@ class Hover:
         self._clock = clock
         self._yield = let_others_run
         self._pace = Pace()
-        self._left_out = 0
-        #: How many waits go without a yield, after the next one in vain.
-        self._next = 1
+        self._backoff = Backoff(MOST)
         #: The last wait began with a yield, and that took long.
         self._yielded = self._long = False
         #: How long the last wait slept, or looked until it found something (negative: it did not), seconds.
@@ -150,10 +149,8 @@ class Hover:
         """
         clock, pace = self._clock, self._pace
         began = clock()
-        self._yielded = not self._left_out
-        if self._left_out:
-            self._left_out -= 1
-        else:
+        self._yielded = not self._backoff.leaves_out()
+        if self._yielded:
             self._yield()
             self._long = clock() - began >= SLICE
         self._slept, self._found = SHORT, -1.0
@@ -183,7 +180,6 @@ class Hover:
         if not self._yielded:
             return
         if messages >= FEW or not self._long:
-            self._next = max(self._next >> 1, 1)
+            self._backoff.paid()
         else:
-            self._left_out = self._next
-            self._next = min(2 * self._next + 1, MOST)
+            self._backoff.in_vain()
