@@ -35,7 +35,7 @@ from tests.support.kernel_queues import KernelQueues
 from tests.support.vhosts import Vhost, local_vhost, make_state_directory, remove_state_directory
 
 from compat import report
-from compat.running import Outcome, Program, programs, run
+from compat.running import LOOKERS, Outcome, Program, programs, run
 from haypile.targets import TIMEOUT_VARIABLE
 
 HERE = Path(__file__).resolve().parent
@@ -212,6 +212,7 @@ def main(argv: list[str] | None = None) -> int:
             print()
             unexplained += _print(chosen, transports, results, options.verbose)
     finally:
+        LOOKERS.close()
         if broker is not None:
             broker.close()
         rabbitmq.stop_own_server()

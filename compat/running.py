@@ -18,10 +18,13 @@ from typing import Any
 
 from tests.support.vhosts import Vhost
 
-PROGRAMS = Path(__file__).resolve().parent / "programs"
+from compat.left import PROGRAMS, Lookers
+
 RECORDED = PROGRAMS.parent / "recorded"
 #: Seconds a program may take.
 LIMIT = 60.0
+#: Whoever runs programs closes them in the end.
+LOOKERS = Lookers()
 
 
 @dataclass(frozen=True)
@@ -113,21 +116,15 @@ def programs() -> list[Program]:
 
 
 def run(program: Program, vhost: Vhost) -> Outcome:
-    """Run a program to its end on a fresh vhost, then look into its queues.
-
-    On a local transport the look also brings the one connection that clears up after a killed process.
-    """
+    """Run a program to its end on a fresh vhost, then look into its queues."""
     output, errors, code = _process(vhost, program.path)
-    left = ""
-    if program.queues or vhost.transport != "amqp":
-        found, complaint, left_code = _process(vhost, PROGRAMS / "_left.py", *program.queues)
-        left = found if left_code == 0 else f"looking into the queues failed: {complaint[-500:]}"
+    left = LOOKERS.look(vhost, program.queues) if program.queues or vhost.transport != "amqp" else ""
     return Outcome(output, code, errors, left)
 
 
-def _process(vhost: Vhost, path: Path, *arguments: str) -> tuple[str, str, int | None]:
+def _process(vhost: Vhost, path: Path) -> tuple[str, str, int | None]:
     process = subprocess.Popen(
-        vhost.command(path, *arguments),
+        vhost.command(path),
         env=vhost.process_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

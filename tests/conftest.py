@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.support import apart, leaks, rabbitmq
 from tests.support.kernel_queues import KernelQueues
+from tests.support.node import Node
 from tests.support.vhosts import (
     Vhost,
     local_vhost,
@@ -43,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
         leaks.apart = apart.go_apart()
     else:
         rabbitmq.own_directory()
-        apart.make_room(len(config.getoption("tx", None) or [1]))
+        if config.getoption("tx", None):
+            apart.make_room()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell's background: the programs that tests end by Ctrl-C would inherit that they do not.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,11 +57,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         rabbitmq.stop_own_server()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the fixture is marked, so that ``-m 'not rabbitmq'`` runs without a server."""
+    """Whatever needs a server is marked, so that ``-m 'not rabbitmq'`` runs without; one worker starts the node."""
     for item in items:
-        if "rabbitmq_broker" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "rabbitmq_broker" in fixtures or "node" in fixtures:
             item.add_marker("rabbitmq")
+        if "node" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("node"))
 
 
 # -- RabbitMQ ------------------------------------------------------------------------------------------------
@@ -109,6 +115,28 @@ def rabbitmq_broker(_rabbitmq_or_reason: rabbitmq.Broker | str) -> rabbitmq.Brok
             pytest.fail(_rabbitmq_or_reason, pytrace=False)
         pytest.skip(_rabbitmq_or_reason)
     return _rabbitmq_or_reason
+
+
+@pytest.fixture(scope="session")
+def _node_or_reason() -> Iterator[Node | str]:
+    try:
+        node = Node()
+    except rabbitmq.NoRabbitMQ as error:
+        yield str(error)
+        return
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def node(_node_or_reason: Node | str) -> Iterator[Node]:
+    """A RabbitMQ that a test may stop, kill and block. It is up when the test begins, and again when it ends."""
+    if isinstance(_node_or_reason, str):
+        if rabbitmq.in_ci():
+            pytest.fail(_node_or_reason, pytrace=False)
+        pytest.skip(_node_or_reason)
+    yield _node_or_reason
+    _node_or_reason.start()
 
 
 # -- vhosts --------------------------------------------------------------------------------------------------

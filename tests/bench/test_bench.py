@@ -60,6 +60,7 @@ def result(name: str, **samples: dict[str, list[float]]) -> Result:
     return Result(scenario, samples=dict(samples))
 
 
+@pytest.mark.slow
 def test_every_client_program_runs_over_posix(tmp_path: Path) -> None:
     before = leftovers()
     facts, text = tmp_path / "bench.json", tmp_path / "bench.md"

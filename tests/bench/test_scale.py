@@ -7,6 +7,7 @@ import pytest
 from bench import scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [("topic", 1500), ("headers", 300), ("queues", 800)])
 def test_publishing_costs_the_same_with_more_of_everything(name: str, size: int) -> None:
     assert scale.measure(name, size)["ratio"] < 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from pika import spec
@@ -202,7 +204,16 @@ def test_the_slot_counts_consumers(desk: Desk) -> None:
     assert words[base + CONSUMERS] == 0
 
 
-def test_readers_and_writers_in_threads(desk: Desk) -> None:
+@pytest.fixture
+def quick_changes() -> Iterator[None]:
+    """Threads take turns far more often than each 5 ms."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_readers_and_writers_in_threads(desk: Desk, quick_changes: None) -> None:
     desk.exchange("x", "topic")
     desk.queue("q")
     desk.bind("x", "q", "k")

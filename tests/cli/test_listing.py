@@ -70,6 +70,7 @@ def test_tables(busy: Vhost, haypile: Call) -> None:
     assert "there are name, messages," in haypile(busy, "list", "queues", "-c", "x", code=2).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.rabbitmq
 def test_what_amqp_cannot_tell_is_refused(make_vhost: Callable[[str], Vhost], haypile: Call) -> None:
     vhost = make_vhost("amqp")

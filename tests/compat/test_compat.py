@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from compat.running import Outcome, Program, programs
+from compat.running import LOOKERS, Outcome, Program, programs
 
 from compat import run
 from tests.conftest import LOCAL_TRANSPORTS
@@ -64,11 +64,14 @@ def ahead(
     outcomes = Ahead(_rabbitmq_or_reason, wanted)
     yield outcomes
     outcomes.pool.shutdown(wait=True, cancel_futures=True)
+    LOOKERS.close()
 
 
 @pytest.mark.rabbitmq
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)
+@pytest.mark.parametrize(
+    "transport", [LOCAL_TRANSPORTS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in LOCAL_TRANSPORTS[1:])]
+)
 @pytest.mark.parametrize(
     "program",
     [pytest.param(one, id=one.name, marks=pytest.mark.xdist_group(f"compat {one.name}")) for one in PROGRAMS],

@@ -54,6 +54,7 @@ def short_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways, "WAY_EVERY", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)
 def test_same_as_rabbitmq(transport: str, rabbitmq_broker: Broker, state_directory: Path) -> None:

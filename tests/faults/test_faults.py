@@ -38,6 +38,7 @@ def points(scenario: str, transport: str, queues: KernelQueues, directory: Path)
     return record.read_text().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.storm
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)

@@ -126,6 +126,7 @@ def _throw(chance: random.Random, words: memoryview, seconds: float) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_the_gate_page(vhost: Vhost, state_directory: Path) -> None:
     """Any word of it."""
     chance = random.Random(5)
@@ -145,6 +146,7 @@ def test_the_gate_page(vhost: Vhost, state_directory: Path) -> None:
     assert thrown > 100
 
 
+@pytest.mark.slow
 def test_landings_and_counts(vhost: Vhost, state_directory: Path) -> None:
     """Of sessions that live, and of those that died."""
     chance = random.Random(6)

@@ -99,6 +99,7 @@ def unmarked(found: list[tuple[Any, Any, bytes]]) -> list[bytes]:
     return wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["stop", "kill"])
 def test_the_rabbitmq_goes_and_comes_back(node: Node, start: Start, way: str) -> None:
     """Nothing is lost, only what was in flight comes twice, and the trouble is said once."""

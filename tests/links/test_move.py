@@ -108,6 +108,7 @@ def test_while_producers_go_on(node: Node, state_directory: Path) -> None:
     assert len(there) + len(here) - len(published) <= 500
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_there_and_back(node: Node, state_directory: Path) -> None:
     """SIGKILL of each of several moves, while a producer and a consumer go on at each end: none is lost."""
     total, batch = 4000, 50

@@ -124,6 +124,7 @@ def test_the_outbox_survives_a_reboot(
     assert list(dict.fromkeys(body for _, _, body in found)) == [b"%04d" % number for number in range(0, 200, 2)]
 
 
+@pytest.mark.slow
 def test_local_names_are_not_slowed(hybrid: str, node: Node) -> None:
     """Publishing to names here while a RabbitMQ is down takes 5 % more than while it is up, at most.
 

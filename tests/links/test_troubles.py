@@ -49,6 +49,7 @@ def said(running: Running, name: str) -> str:
     return subprocess.run(command, env=running.environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_slow_network_that_is_cut(node: Node, queues: None, tmp_path: Path) -> None:
     """Small pieces, each late, and six cuts: none is lost, order is kept, what comes twice is marked."""
     proxy = Proxy(node.port)
@@ -74,6 +75,7 @@ def test_a_slow_network_that_is_cut(node: Node, queues: None, tmp_path: Path) ->
         proxy.close()
 
 
+@pytest.mark.slow
 def test_a_user_without_rights(node: Node, link: Running) -> None:
     """403: it waits, says so once, and goes on when the user may."""
     user, secret = "limited", "not-to-be-shown"
@@ -106,6 +108,7 @@ def test_a_user_without_rights(node: Node, link: Running) -> None:
         node.control("delete_user", user)
 
 
+@pytest.mark.slow
 def test_queues_are_deleted_under_the_link(node: Node, link: Running) -> None:
     """The one it takes from, here and there, and the one it fills: it waits for them to be there again."""
     link.start()

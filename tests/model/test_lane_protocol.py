@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.model.lane_protocol import Limits, explore
 
 FEW = ((1, 2), (11,))
 ONE = ((1, 2),)
+
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
@@ -20,10 +24,10 @@ ONE = ((1, 2),)
         (2, Limits(capacity=1, kills=1, leaves=0, publishers_die=True, publishers=ONE)),
         (2, Limits(capacity=2, kills=2, leaves=0, publishers=ONE)),
         (2, Limits(capacity=1, kills=1, leaves=0, publishers_die=True, turns=True, publishers=ONE)),
-        (1, Limits(capacity=1, kills=1, leaves=0, refits=1, publishers_die=True, publishers=FEW)),
-        (1, Limits(capacity=1, kills=0, leaves=1, refits=2, publishers=FEW)),
+        slow(1, Limits(capacity=1, kills=1, leaves=0, refits=1, publishers_die=True, publishers=FEW)),
+        slow(1, Limits(capacity=1, kills=0, leaves=1, refits=2, publishers=FEW)),
         (2, Limits(capacity=2, kills=1, leaves=0, refits=1, publishers=ONE)),
-        (2, Limits(capacity=2, kills=0, leaves=0, tick=False, turns=True, publishers=FEW)),
+        slow(2, Limits(capacity=2, kills=0, leaves=0, tick=False, turns=True, publishers=FEW)),
     ],
     ids=str,
 )

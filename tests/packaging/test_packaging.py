@@ -48,6 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_wheel_in_an_empty_environment(built: Path, tmp_path: Path, state_directory: Path) -> None:
     (wheel,) = built.glob("*.whl")

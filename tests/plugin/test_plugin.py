@@ -143,6 +143,7 @@ def test_a_suite_over_kernel_queues(
     run(SUITE, f"--haypile-transport={transport}").assert_outcomes(passed=6)
 
 
+@pytest.mark.slow
 def test_the_same_suite_over_all(
     run: Callable[..., pytest.RunResult],
     rabbitmq_broker: rabbitmq.Broker,

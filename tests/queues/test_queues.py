@@ -240,6 +240,7 @@ def test_what_multiprocessing_needs(make: Make) -> None:
 # -- kills --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_getters_and_putters(make: Make) -> None:
     """Whoever is killed holds no lock, and takes away no more than the item it had got."""
     made = make()

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,12 @@ import pytest
 
 import haypile
 from tests.room.conftest import PROGRAMS, Mount
-from tests.support import rabbitmq
 from tests.support.node import Node
 from tests.support.vhosts import Vhost
 
 #: Of a message: more of them than what haypile keeps back of a disk.
 SIZE = 200_000
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    """A RabbitMQ whose alarms may be set."""
-    try:
-        made = Node()
-    except rabbitmq.NoRabbitMQ as error:
-        if rabbitmq.in_ci():
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    yield made
-    made.close()
 
 
 class Publisher:

@@ -3,9 +3,9 @@
 Owns: which parts of the machine one worker's tests do not share with another's: kernel queues of both kinds, and
 /dev/shm. Must not know: the tests.
 
-What it cannot part is a user's share of kernel queues (RLIMIT_MSGQUEUE counts all processes of a user): that is made
-as many times as large as there are workers. Both take the rights of root; without them workers share the machine, and
-tests of lanes may find no room.
+What it cannot part is a user's share of kernel queues: RLIMIT_MSGQUEUE counts all processes of a user, and a test that
+makes many lanes takes what another one's need. So there is no limit then; tests of the limit set their own. Both take
+the rights of root; without them workers share the machine, and tests of lanes may find no room.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ _REC, _PRIVATE = 0x4000, 0x40000
 _MSGQUEUE = 12
 
 
-def make_room(workers: int) -> None:
-    """Let this process and those it starts have the kernel queues of so many."""
-    soft, hard = resource.getrlimit(_MSGQUEUE)
-    if soft == resource.RLIM_INFINITY:
-        return
+def make_room() -> None:
+    """Let this process and those it starts have as many kernel queues as they may."""
     try:
-        resource.setrlimit(_MSGQUEUE, (soft * workers, max(soft * workers, hard)))
+        resource.setrlimit(_MSGQUEUE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     except (OSError, ValueError):
+        hard = resource.getrlimit(_MSGQUEUE)[1]
         resource.setrlimit(_MSGQUEUE, (hard, hard))
 
 

@@ -53,6 +53,7 @@ def test_haypile_answers_as_rabbitmq_did(name: str, place: Path) -> None:
     compare(name, run(SCENARIOS[name], lambda: Local(place / "vhost"), "/"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_record_is_true(name: str, rabbitmq_broker: Broker) -> None:
     url = rabbitmq_broker.vhost_url(rabbitmq_broker.fresh_vhost())
