@@ -62,12 +62,10 @@ class Looker:
             late.cancel()
         return str(json.loads(answer)) if answer else f"looking into the queues ended with {self.process.wait()}"
 
-    def close(self) -> bool:
-        """End it; whether it was still there."""
-        code = self.process.poll()
+    def close(self) -> None:
+        """End it."""
         with self.process:  # closes its pipes, and waits
             pass
-        return code is None
 
 
 class Lookers:

@@ -192,7 +192,7 @@ if __name__ == "__main__":
         queue = context.Queue()
         process = context.Process(target=child, args=(queue,))
         process.start()
-        print(method, queue.get(timeout=30))
+        print(method, queue.get(timeout=30), flush=True)
         process.join()
     code = "import pika; c = pika.BlockingConnection(); print(type(c).__module__, flush=True); c.close()"
     for command in ([sys.executable, "-c", code], ["sh", "-c", f"exec '{sys.executable}' -c '{code}'"]):

@@ -10,7 +10,7 @@ EXCHANGES: dict[str, list[Step]] = {
         (0, X.Declare(exchange="", type="nope")),
         (0, X.Declare(exchange="x", type="")),
         (0, X.Declare(exchange="x", type="quorum")),
-        (0, X.Declare(exchange="x", type="Direct")),
+        (0, X.Declare(exchange="x", type="Fanout")),
         (0, X.Declare(exchange="x", type="x-delayed-messag")),
         *[(0, X.Declare(exchange=f"x-{kind}", type=kind)) for kind in ("direct", "fanout", "topic", "headers")],
     ],
