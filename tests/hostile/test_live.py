@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pika
+import posix_ipc
 import pytest
 
 import haypile
+from tests.support import leaks
+from tests.support.kernel_queues import KernelQueues
 from tests.support.vhosts import Vhost
 
 #: Times that a program is run while bytes fall; more with HAYPILE_STORM.
@@ -126,8 +129,18 @@ def _throw(chance: random.Random, words: memoryview, seconds: float) -> int:
     return count
 
 
+@pytest.fixture
+def lanes_thrown_away(_kernel_queues: KernelQueues) -> Iterator[None]:
+    """Whoever leaves a vhost with a damaged gate page may not find all lanes that are to be removed."""
+    before = _kernel_queues.names() or frozenset()
+    yield
+    for name in (_kernel_queues.names() or frozenset()) - before:
+        if leaks.LANE_MARK in name:
+            posix_ipc.unlink_message_queue(name)
+
+
 @pytest.mark.slow
-def test_the_gate_page(vhost: Vhost, state_directory: Path) -> None:
+def test_the_gate_page(vhost: Vhost, state_directory: Path, lanes_thrown_away: None) -> None:
     """Any word of it."""
     chance = random.Random(5)
     thrown = 0
