@@ -14,8 +14,9 @@ HEAD = """# Compatibility
 Written by `python -m compat --write`; do not edit. Each row is a plain pika program of `compat/programs/`,
 run as its own processes on each transport. *same* means: what it printed (every reply, delivery with all
 properties, exception with code and text), its exit code and what it left in its queues equal what the same
-program did on RabbitMQ. A number points to an explanation below. Programs with `NEEDS` are compared with what they did
-on a RabbitMQ that had the plugin (or the setting), recorded in `compat/recorded/`, where the one at hand has it not.
+program did on RabbitMQ. A number points to an explanation below. What each did on a RabbitMQ 3.10 is
+recorded in `compat/recorded/`: that is what it is compared with where the RabbitMQ at hand is of another version, or
+lacks a plugin or setting.
 """
 
 

@@ -5,8 +5,9 @@
 Owns: the comparison, the table, and docs/compatibility.md. The first transport is the one that is right.
 Known differences stand in ``differences.json`` with their reasons: those are shown, not failed.
 
-Programs that need a plugin which this RabbitMQ has not (or a setting of the whole server) are compared with
-what they did on one that has it: ``--record``, with HAYPILE_TEST_AMQP_URL naming it, wrote that down.
+What each program did on a RabbitMQ of the version that haypile follows is written down: ``--record``, with
+HAYPILE_TEST_AMQP_URL naming one. Programs that need a plugin which the RabbitMQ at hand has not (or a setting of the
+whole server) are compared with that, and all are where it is of another version.
 """
 
 from __future__ import annotations
@@ -116,8 +117,12 @@ def has_type(broker: rabbitmq.Broker, kind: str | None) -> bool:
 
 
 def recorded(program: Program, broker: rabbitmq.Broker | None) -> bool:
-    """Whether what RabbitMQ does is to be read, since this one cannot show it."""
-    if program.needs in (None, FIREHOSE) or broker is None:
+    """Whether what RabbitMQ does is to be read, since this one cannot show it: another version, or without a plugin."""
+    if broker is None:
+        return False
+    if not broker.followed:
+        return True
+    if program.needs in (None, FIREHOSE):
         return False
     return str(program.needs).startswith(SETTING) or not has_type(broker, program.needs)
 
@@ -185,7 +190,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--program", default="*", help="a pattern of program names")
     parser.add_argument("--write", action="store_true", help="write docs/compatibility.md")
-    parser.add_argument("--record", action="store_true", help="write down what programs with NEEDS do on RabbitMQ")
+    parser.add_argument("--record", action="store_true", help="write down what programs do on RabbitMQ")
     parser.add_argument("--repeat", type=int, default=1, help="run everything that often")
     parser.add_argument("--verbose", action="store_true", help="print what the programs print")
     options = parser.parse_args(argv)
@@ -206,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.record:
             assert broker is not None
-            return record([program for program in chosen if program.needs not in (None, FIREHOSE)], broker)
+            return record(chosen, broker)
         for _ in range(options.repeat):
             results = run_all(chosen, transports, broker, lambda name: print(".", end="", flush=True))
             print()
@@ -224,9 +229,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def record(chosen: list[Program], broker: rabbitmq.Broker) -> int:
     """Write down what each program does on a RabbitMQ that has what it needs. Returns the exit code."""
+    if not broker.followed:
+        print(f"this RabbitMQ is {broker.version}, haypile follows {rabbitmq.FOLLOWED}")
+        return 1
     for program in chosen:
         setting = program.needs is not None and program.needs.startswith(SETTING)
-        if not setting and not has_type(broker, program.needs):
+        if program.needs not in (None, FIREHOSE) and not setting and not has_type(broker, program.needs):
             print(f"{program.name}: this RabbitMQ has no {program.needs}")
             return 1
         with broker.setting(program.needs if setting else None), fresh_vhost(program, "amqp", broker) as vhost:

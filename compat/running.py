@@ -1,7 +1,6 @@
 """Running one program on one transport, and seeing what it left.
 
-Owns: the processes of a program, their time limit, the list of programs, and the recorded outcomes of those
-that need what most RabbitMQs have not (``NEEDS``).
+Owns: the processes of a program, their time limit, the list of programs, and their recorded outcomes on a RabbitMQ.
 Must not know: which results should be equal.
 """
 
@@ -44,7 +43,7 @@ class Program:
 
     @property
     def record(self) -> Path:
-        """Where its recorded outcome is, if it has one."""
+        """Where its recorded outcome is."""
         return RECORDED / f"{self.name}.json"
 
 

@@ -83,6 +83,8 @@ def test_same_as_rabbitmq(
     both = ahead.begin(program, "amqp"), ahead.begin(program, transport)
     reference, outcome = [one.result() for one in both]
     assert reference.code == 0, reference.report()
+    recorded = Outcome.read(program.record)
+    assert recorded.same_as(reference), "record it anew\n" + run.difference(recorded, reference, "amqp", "recorded")
     assert not outcome.litter, outcome.litter
     if transport in KNOWN.get(program.name, {}):
         assert not reference.same_as(outcome), "no longer differs: take it out of differences.json"

@@ -180,10 +180,10 @@ def place() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_random_methods(seed: int, rabbitmq_broker: Broker, place: Path) -> None:
+def test_random_methods(seed: int, rabbitmq_followed: Broker, place: Path) -> None:
     chooser = Chooser(seed)
-    vhost = rabbitmq_broker.fresh_vhost()
-    url = rabbitmq_broker.vhost_url(vhost)
+    vhost = rabbitmq_followed.fresh_vhost()
+    url = rabbitmq_followed.vhost_url(vhost)
     theirs = [Oracle.at(url), Oracle.at(url)]
     ours = [Local(place / "vhost", vhost), Local(place / "vhost", vhost)]
     for number in range(STEPS):

@@ -57,8 +57,8 @@ def short_ways(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("transport", LOCAL_TRANSPORTS)
-def test_same_as_rabbitmq(transport: str, rabbitmq_broker: Broker, state_directory: Path) -> None:
-    remote = pika.URLParameters(rabbitmq_broker.vhost_url(rabbitmq_broker.fresh_vhost()))
+def test_same_as_rabbitmq(transport: str, rabbitmq_followed: Broker, state_directory: Path) -> None:
+    remote = pika.URLParameters(rabbitmq_followed.vhost_url(rabbitmq_followed.fresh_vhost()))
     numbers = itertools.count()
 
     def make_sides() -> tuple[Side, Side]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import functools
 import json
 import os
 import secrets
@@ -29,6 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pika
+
 from tests.support.keeper import START_SECONDS, server_command
 
 URL_VARIABLE = "HAYPILE_TEST_AMQP_URL"
@@ -41,6 +44,8 @@ DIRECTORY_VARIABLE = "HAYPILE_TEST_RABBITMQ_DIR"
 ROOT = Path(__file__).resolve().parents[2]
 #: Vhosts are made this many at a time: a call of rabbitmqctl takes half a second, a vhost 50 ms.
 POOL = 8
+#: The version whose answers haypile gives; what another one answers may differ.
+FOLLOWED = "3.10"
 
 
 class NoRabbitMQ(Exception):
@@ -67,6 +72,18 @@ class Broker:
     helpers: set[int] = field(default_factory=set)
     _pool: list[str] = field(default_factory=list)
     _used: list[str] = field(default_factory=list)
+
+    @functools.cached_property
+    def version(self) -> str:
+        """As it says when a client connects."""
+        with pika.BlockingConnection(pika.URLParameters(f"{self.url}/{self.fresh_vhost()}")) as connection:
+            properties: dict[str, Any] = connection._impl.server_properties
+            return str(properties["version"])
+
+    @property
+    def followed(self) -> bool:
+        """Whether it is the version that haypile follows."""
+        return self.version.startswith(f"{FOLLOWED}.")
 
     def fresh_vhost(self) -> str:
         """The name of a vhost nobody has used."""

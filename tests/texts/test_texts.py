@@ -55,6 +55,6 @@ def test_haypile_answers_as_rabbitmq_did(name: str, place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
-def test_the_record_is_true(name: str, rabbitmq_broker: Broker) -> None:
-    url = rabbitmq_broker.vhost_url(rabbitmq_broker.fresh_vhost())
+def test_the_record_is_true(name: str, rabbitmq_followed: Broker) -> None:
+    url = rabbitmq_followed.vhost_url(rabbitmq_followed.fresh_vhost())
     compare(name, run(SCENARIOS[name], lambda: Oracle.at(url), Oracle.vhost_of(url)))
