@@ -19,7 +19,6 @@ import threading
 import traceback
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import pika.exceptions
 from tests.support.vhosts import Vhost
@@ -96,7 +95,6 @@ class Lookers:
 
 def left(url: str, queues: list[str]) -> str:
     """What is in ``queues``, taken out of them."""
-    sys.path[:0] = [str(PROGRAMS)] if str(PROGRAMS) not in sys.path else []
     from _show import get_all, message, show  # type: ignore[import-not-found]
 
     printed = io.StringIO()
@@ -117,10 +115,10 @@ def left(url: str, queues: list[str]) -> str:
 
 def main() -> None:
     """A look for each line of stdin: URL, environment, queues; a line of stdout: what there was."""
+    sys.path.insert(0, str(PROGRAMS))  # for ``left``: what the programs share
     for line in sys.stdin:
         url, environment, queues = json.loads(line)
         os.environ.update(environment)
-        answer: Any
         try:
             answer = left(url, queues)
         except Exception:

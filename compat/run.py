@@ -7,7 +7,8 @@ Known differences stand in ``differences.json`` with their reasons: those are sh
 
 What each program did on a RabbitMQ of the version that haypile follows is written down: ``--record``, with
 HAYPILE_TEST_AMQP_URL naming one. Programs that need a plugin which the RabbitMQ at hand has not (or a setting of the
-whole server) are compared with that, and all are where it is of another version.
+whole server) are compared with that, and all are where it is of another version. ``--transport recorded,amqp`` shows
+what that one does otherwise.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from haypile.targets import TIMEOUT_VARIABLE
 HERE = Path(__file__).resolve().parent
 DIFFERENCES = HERE / "differences.json"
 TABLE = HERE.parent / "docs" / "compatibility.md"
+#: Stands for the RabbitMQ that haypile follows, as it was recorded, where the one at hand is of another version.
+RECORD = "recorded"
 #: A need that is a setting of the whole server.
 SETTING = "consumer_timeout="
 #: A need that is turned on for one vhost.
@@ -105,7 +108,7 @@ def _has_type(url: str, kind: str) -> bool:
         try:
             channel.exchange_declare(name, kind, arguments={"x-delayed-type": "direct"})
             channel.exchange_delete(name)
-        except pika.exceptions.ConnectionClosedByBroker:
+        except (pika.exceptions.ConnectionClosedByBroker, pika.exceptions.ChannelClosedByBroker):  # the latter: 4.0
             return False
     return True
 
@@ -116,20 +119,21 @@ def has_type(broker: rabbitmq.Broker, kind: str | None) -> bool:
         return _has_type(f"{broker.url}/%2F", str(kind))
 
 
-def recorded(program: Program, broker: rabbitmq.Broker | None) -> bool:
-    """Whether what RabbitMQ does is to be read, since this one cannot show it: another version, or without a plugin."""
-    if broker is None:
-        return False
-    if not broker.followed:
-        return True
-    if program.needs in (None, FIREHOSE):
+def reference(broker: rabbitmq.Broker) -> str:
+    """The transport that is right."""
+    return "amqp" if broker.followed else RECORD
+
+
+def lacks(program: Program, broker: rabbitmq.Broker | None) -> bool:
+    """Whether this RabbitMQ has not what the program needs."""
+    if program.needs in (None, FIREHOSE) or broker is None:
         return False
     return str(program.needs).startswith(SETTING) or not has_type(broker, program.needs)
 
 
 def run_on(program: Program, transport: str, broker: rabbitmq.Broker | None) -> Outcome:
     """One program on one transport, or what was recorded of it there."""
-    if transport == "amqp" and recorded(program, broker):
+    if transport == RECORD or (transport == "amqp" and lacks(program, broker)):
         return Outcome.read(program.record)
     if transport == "amqp":
         return run_on_rabbitmq(program, broker)
@@ -186,7 +190,8 @@ def difference(expected: Outcome, got: Outcome, transport: str, reference: str) 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m compat", description="run pika programs on every transport")
     parser.add_argument(
-        "--transport", help="in this order; the first one is right (default: amqp,posix; with --write amqp,posix,sysv)"
+        "--transport", help="in this order, the first one is right; recorded: as RabbitMQ was recorded to do "
+        "(default: amqp,posix; with --write amqp,posix,sysv)",
     )
     parser.add_argument("--program", default="*", help="a pattern of program names")
     parser.add_argument("--write", action="store_true", help="write docs/compatibility.md")
@@ -209,6 +214,10 @@ def main(argv: list[str] | None = None) -> int:
     broker = rabbitmq.get_broker() if "amqp" in transports else None
     unexplained = 0
     try:
+        if broker is not None and transports[0] == "amqp" and not options.record:
+            transports[0] = reference(broker)
+            if transports[0] == RECORD:
+                print(f"this RabbitMQ is {broker.version}; compared with what {rabbitmq.FOLLOWED} was recorded to do")
         if options.record:
             assert broker is not None
             return record(chosen, broker)
@@ -228,22 +237,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def record(chosen: list[Program], broker: rabbitmq.Broker) -> int:
-    """Write down what each program does on a RabbitMQ that has what it needs. Returns the exit code."""
+    """Write down what each program does on a RabbitMQ. Returns the exit code: 1 when some could not be shown there."""
     if not broker.followed:
         print(f"this RabbitMQ is {broker.version}, haypile follows {rabbitmq.FOLLOWED}")
         return 1
+    failed = 0
     for program in chosen:
-        setting = program.needs is not None and program.needs.startswith(SETTING)
-        if program.needs not in (None, FIREHOSE) and not setting and not has_type(broker, program.needs):
-            print(f"{program.name}: this RabbitMQ has no {program.needs}")
-            return 1
-        with broker.setting(program.needs if setting else None), fresh_vhost(program, "amqp", broker) as vhost:
-            outcome = run(program, vhost)
+        setting = program.needs if program.needs is not None and program.needs.startswith(SETTING) else None
+        if setting is None and lacks(program, broker):
+            print(f"--- {program.name}: not recorded, this RabbitMQ has no {program.needs}")
+            failed += 1
+            continue
+        try:
+            with broker.setting(setting), fresh_vhost(program, "amqp", broker) as vhost:
+                outcome = run(program, vhost)
+        except rabbitmq.NoRabbitMQ as error:
+            print(f"--- {program.name}: not recorded, {setting} cannot be set here: {error}")
+            failed += 1
+            continue
         print(f"--- {program.name}\n{outcome.report()}")
-        if outcome.code != 0:
-            return 1
-        outcome.write(program.record)
-    return 0
+        if outcome.code == 0:
+            outcome.write(program.record)
+        else:
+            failed += 1
+    return 1 if failed else 0
 
 
 def _print(chosen: list[Program], transports: list[str], results: Results, verbose: bool) -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,8 @@ from tests.support.vhosts import (
     remove_state_directory,
     state_environment,
 )
+
+Server = TypeVar("Server", rabbitmq.Broker, Node)
 
 #: Transports of this machine that exist so far.
 LOCAL_TRANSPORTS = ("posix", "sysv")
@@ -107,14 +110,19 @@ def _rabbitmq_or_reason(request: pytest.FixtureRequest) -> Iterator[rabbitmq.Bro
     broker.close()
 
 
+def _given(found: Server | str) -> Server:
+    """What was found; the reason why there is none skips the test, in CI it fails it."""
+    if isinstance(found, str):
+        if rabbitmq.in_ci():
+            pytest.fail(found, pytrace=False)
+        pytest.skip(found)
+    return found
+
+
 @pytest.fixture
 def rabbitmq_broker(_rabbitmq_or_reason: rabbitmq.Broker | str) -> rabbitmq.Broker:
     """A real RabbitMQ. Without one the test is skipped, in CI it fails."""
-    if isinstance(_rabbitmq_or_reason, str):
-        if rabbitmq.in_ci():
-            pytest.fail(_rabbitmq_or_reason, pytrace=False)
-        pytest.skip(_rabbitmq_or_reason)
-    return _rabbitmq_or_reason
+    return _given(_rabbitmq_or_reason)
 
 
 @pytest.fixture(scope="session")
@@ -131,12 +139,9 @@ def _node_or_reason() -> Iterator[Node | str]:
 @pytest.fixture
 def node(_node_or_reason: Node | str) -> Iterator[Node]:
     """A RabbitMQ that a test may stop, kill and block. It is up when the test begins, and again when it ends."""
-    if isinstance(_node_or_reason, str):
-        if rabbitmq.in_ci():
-            pytest.fail(_node_or_reason, pytrace=False)
-        pytest.skip(_node_or_reason)
-    yield _node_or_reason
-    _node_or_reason.start()
+    made = _given(_node_or_reason)
+    yield made
+    made.start()
 
 
 @pytest.fixture
@@ -172,9 +177,8 @@ def make_vhost(request: pytest.FixtureRequest) -> Callable[[str], Vhost]:
         nonlocal made
         made += 1
         if transport == "amqp":
-            broker: rabbitmq.Broker = request.getfixturevalue("rabbitmq_broker")
-            if not broker.version.startswith("3."):
-                request.applymarker(pytest.mark.xfail(reason=f"RabbitMQ {broker.version}: not all is as in 3"))
+            followed = request.node.get_closest_marker("followed") is not None
+            broker: rabbitmq.Broker = request.getfixturevalue("rabbitmq_followed" if followed else "rabbitmq_broker")
             return Vhost("amqp", broker.vhost_url(broker.fresh_vhost()), {})
         directory: Path = request.getfixturevalue("state_directory")
         return local_vhost(transport, directory, f"test{made}")

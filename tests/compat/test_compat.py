@@ -31,8 +31,9 @@ class Ahead:
         self.broker = broker
         self.pool = ThreadPoolExecutor(run.PARALLEL)
         self.begun: dict[Key, Future[Outcome]] = {}
+        self.reference = run.reference(broker)
         for program, transport in wanted:
-            self.begin(program, "amqp")
+            self.begin(program, self.reference)
             self.begin(program, transport)
 
     def begin(self, program: Program, transport: str) -> Future[Outcome]:
@@ -80,16 +81,17 @@ def test_same_as_rabbitmq(
     program: Program, transport: str, ahead: Ahead | None, rabbitmq_broker: rabbitmq.Broker
 ) -> None:
     assert ahead is not None
-    both = ahead.begin(program, "amqp"), ahead.begin(program, transport)
+    both = ahead.begin(program, ahead.reference), ahead.begin(program, transport)
     reference, outcome = [one.result() for one in both]
     assert reference.code == 0, reference.report()
     recorded = Outcome.read(program.record)
-    assert recorded.same_as(reference), "record it anew\n" + run.difference(recorded, reference, "amqp", "recorded")
+    changed = run.difference(recorded, reference, ahead.reference, run.RECORD)
+    assert recorded.same_as(reference), "record it anew\n" + changed
     assert not outcome.litter, outcome.litter
     if transport in KNOWN.get(program.name, {}):
         assert not reference.same_as(outcome), "no longer differs: take it out of differences.json"
         return
-    assert reference.same_as(outcome), "\n" + run.difference(reference, outcome, transport, "amqp")
+    assert reference.same_as(outcome), "\n" + run.difference(reference, outcome, transport, ahead.reference)
 
 
 def test_a_rabbitmq_that_fails_in_itself_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +108,17 @@ def test_a_rabbitmq_that_fails_in_itself_is_asked_again(monkeypatch: pytest.Monk
     assert outcome_of(good, good) == (good, 1)
     assert outcome_of(failed, failed, good, good) == (good, 1)
     assert outcome_of(failed, failed, failed, good) == (failed, 1)
+
+
+@pytest.mark.parametrize(("version", "right"), [("3.10.8", "amqp"), ("3.1.5", run.RECORD), ("4.0.5", run.RECORD)])
+def test_beside_another_version_the_record_is_right(version: str, right: str) -> None:
+    def unused(_: Any) -> None:
+        raise AssertionError("nobody asked for it")
+
+    broker = rabbitmq.Broker("url", "amqp://nobody", unused, unused, unused, unused)
+    broker.version = version
+    assert run.reference(broker) == right
+    assert run.run_on(PROGRAMS[0], run.RECORD, broker) == Outcome.read(PROGRAMS[0].record)
 
 
 def test_every_program_says_what_it_shows() -> None:

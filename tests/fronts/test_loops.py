@@ -81,6 +81,7 @@ def public(tmp_path: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.followed
 @pytest.mark.parametrize(
     ("loop", "kind"),
     [

@@ -137,6 +137,7 @@ def test_properties_that_change_between_two_messages(pair: Pair) -> None:
     assert pair.properties[-1].content_type is None
 
 
+@pytest.mark.followed
 @pytest.mark.parametrize(
     "wrong", [BasicProperties(user_id="somebody"), BasicProperties(delivery_mode=3), BasicProperties(expiration="soon")]
 )

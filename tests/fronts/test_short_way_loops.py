@@ -201,6 +201,7 @@ def test_the_channel_is_closed_by_the_broker(pair: Pair) -> None:
     pair.settle()
 
 
+@pytest.mark.followed
 def test_the_connection_is_closed_by_the_broker(pair: Pair) -> None:
     """What is published in the same turn of the loop, behind the mistake, is ignored."""
     closed = pair.publisher.loop.create_future()

@@ -76,7 +76,7 @@ class Broker:
     @functools.cached_property
     def version(self) -> str:
         """As it says when a client connects."""
-        with pika.BlockingConnection(pika.URLParameters(f"{self.url}/{self.fresh_vhost()}")) as connection:
+        with pika.BlockingConnection(pika.URLParameters(self.vhost_url(self.fresh_vhost()))) as connection:
             properties: dict[str, Any] = connection._impl.server_properties
             return str(properties["version"])
 
