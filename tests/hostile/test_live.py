@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import random
-import shutil
 import signal
 import time
 import traceback
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pika
-import posix_ipc
 import pytest
 
 import haypile
-from tests.support import leaks
-from tests.support.kernel_queues import KernelQueues
+from haypile.testing.vhosts import remove_url
 from tests.support.vhosts import Vhost
 
 #: Times that a program is run while bytes fall; more with HAYPILE_STORM.
@@ -36,11 +33,11 @@ SHORT_LIVED = pika.BasicProperties(expiration="5")
 
 
 @pytest.fixture(params=["posix", "sysv"])
-def vhost(request: pytest.FixtureRequest, make_vhost: Callable[[str], Vhost], state_directory: Path) -> Iterator[Vhost]:
-    """Each kind of kernel queue. What is left of a vhost that was damaged is thrown away."""
+def vhost(request: pytest.FixtureRequest, make_vhost: Callable[[str], Vhost]) -> Iterator[Vhost]:
+    """Each kind of kernel queue. The vhost is removed: a queue keeps its lane where damage misled its last user."""
     made = make_vhost(request.param)
     yield made
-    shutil.rmtree(state_directory / request.param, ignore_errors=True)
+    remove_url(made.url)
 
 
 def connect(vhost: Vhost) -> Any:
@@ -129,18 +126,8 @@ def _throw(chance: random.Random, words: memoryview, seconds: float) -> int:
     return count
 
 
-@pytest.fixture
-def lanes_thrown_away(_kernel_queues: KernelQueues) -> Iterator[None]:
-    """Whoever leaves a vhost with a damaged gate page may not find all lanes that are to be removed."""
-    before = _kernel_queues.names() or frozenset()
-    yield
-    for name in (_kernel_queues.names() or frozenset()) - before:
-        if leaks.LANE_MARK in name:
-            posix_ipc.unlink_message_queue(name)
-
-
 @pytest.mark.slow
-def test_the_gate_page(vhost: Vhost, state_directory: Path, lanes_thrown_away: None) -> None:
+def test_the_gate_page(vhost: Vhost, state_directory: Path) -> None:
     """Any word of it."""
     chance = random.Random(5)
     thrown = 0
@@ -154,7 +141,7 @@ def test_the_gate_page(vhost: Vhost, state_directory: Path, lanes_thrown_away: N
             status, told = end()
             if status != 0:
                 wrong.append((status, told))
-        shutil.rmtree(state_directory / vhost.transport)
+        remove_url(vhost.url)
     assert not wrong, f"{len(wrong)} of {2 * ROUNDS}: " + "\n".join(f"{status}: {told}" for status, told in wrong[:9])
     assert thrown > 100
 
