@@ -16,6 +16,7 @@ from bench.scenarios import (
     fan_out,
     idling,
     opening,
+    persisting,
     round_trip,
     through_store,
 )
@@ -25,6 +26,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *end_to_end.SCENARIOS,
     *through_store.SCENARIOS,
     *acknowledging.SCENARIOS,
+    *persisting.SCENARIOS,
     *confirming.SCENARIOS,
     *round_trip.SCENARIOS,
     *asyncio_front.SCENARIOS,

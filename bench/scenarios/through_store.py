@@ -19,9 +19,4 @@ SCENARIOS = (
         "1 to 1, auto-ack, a queue with a message TTL, 100 B",
         partial(sample, ["--ttl", "600000"], []),
     ),
-    Scenario(
-        "store-persistent",
-        "1 to 1, auto-ack, persistent to a durable queue, no confirms, 100 B",
-        partial(sample, ["--durable"], ["--persistent"]),
-    ),
 )

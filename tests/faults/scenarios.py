@@ -318,6 +318,29 @@ def consume(stage: Stage) -> None:
     program.close()
 
 
+def consume_passing(stage: Stage) -> None:
+    """Persistent messages that nobody confirms, by way of the lane; some are left there, by both."""
+    program, other = Program(stage, "v1"), Program(stage, "v2")
+    program.consume("lasting")
+    for size in (10, 700, 10):
+        other.send("lasting", size=size, lasting=True)
+    program.wait_for(3)
+    program.ack(1)
+    program.refuse(requeue=True)
+    program.wait_for(2)
+    other.send("lasting", lasting=True)
+    other.send("lasting")
+    program.wait_for(4)
+    program.ack(3, multiple=True)
+    other.send("lasting", lasting=True)
+    other.connection._impl.wire.session.publisher.enroute.due = 0
+    other.send("lasting", lasting=True)
+    program.wait_for(3)
+    other.send("lasting", lasting=True)
+    other.close()
+    program.close()
+
+
 def get(stage: Stage) -> None:
     """One by one, from a queue with a consumer that has credit for nothing more."""
     program = Program(stage, "v1")
@@ -455,6 +478,7 @@ SCENARIOS = {
     "get a better lane": Scenario(declared, refit),
     "publish into a replaced lane": Scenario(declared, publish_into_replaced_lane),
     "consume": Scenario(declared, consume, holdings.RESERVE + 8),
+    "consume what passes": Scenario(declared, consume_passing, holdings.RESERVE + 4),
     "get": Scenario(busy, get, holdings.RESERVE + 4),
     "expire": Scenario(declared, expire),
     "delete": Scenario(consumed, delete),

@@ -112,12 +112,25 @@ def test_a_message_may_count_for_less_than_its_record(hay: Hay) -> None:
         txn.put(1, order(1), bytes(1000), weight=900)
         txn.put_shared([(1, order(2), 0), (2, order(2), 0)], bytes(1000), weight=900)
         txn.put_shared([(1, order(3), 0), (2, order(3), 0)], bytes(100), weight=0)
-        txn.keep(5, 1, 1, order(4), bytes(1000), weight=900)
         assert txn.count(1) == (3, 1800) and txn.count(2) == (2, 900)
+        assert [entry.size for entry, _ in txn.hold(1, 1, 5, 1)] == [900] and txn.count(1) == (2, 900)
         assert txn.restore(5, 1).size == 900
-        assert txn.count(1) == (4, 2700)
-        assert [len(record) for _, record in txn.take(1, 9)] == [1000, 1000, 100, 1000]
+        assert txn.count(1) == (3, 1800)
+        assert [len(record) for _, record in txn.take(1, 9)] == [1000, 1000, 100]
         assert txn.count(1) == (0, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_kept_together_as_one_by_one(hay: Hay, count: int) -> None:
+    rows = [(order(number), b"r" * (300 * number), 3) for number in range(1, count + 1)]
+    with hay.write() as txn:
+        for tag, (at, record, flags) in enumerate(rows, 7):
+            txn.keep(1, tag, 4, at, record, flags=flags)
+        txn.keep_run(2, 7, 4, rows)
+        one, other = ([(tag, txn.held(session, tag)) for tag, _ in txn.taken(session)] for session in (1, 2))
+        assert len(one) == count
+        bare = [[(tag, held and (held[0]._replace(body=0), held[1])) for tag, held in each] for each in (one, other)]
+        assert bare[0] == bare[1]
 
 
 def test_kept_messages_are_held_at_once(hay: Hay) -> None:

@@ -86,13 +86,18 @@ def connect(storm: Storm) -> Any:
 
 
 def publisher(storm: Storm, number: int) -> None:
-    """Publish, and note each confirm."""
+    """Publish, and note each confirm; or, without confirms, what was published: no kill loses that either."""
     pen = Pen(storm.ledger, f"p{number}")
     draw = random.Random(number)
     connection = connect(storm)
     channel = connection.channel()
-    channel.confirm_delivery()
-    targets = draw.sample([name for name in QUEUES if name != "dead"], 2)
+    silent = draw.random() < 0.4
+    if silent:
+        # Without confirms nobody is told what a full queue refuses.
+        targets = ["plain4", draw.choice([name for name in QUEUES if name not in ("dead", "full")])]
+    else:
+        channel.confirm_delivery()
+        targets = draw.sample([name for name in QUEUES if name != "dead"], 2)
     count = 0
     while storm.mood.now != STOP:
         if storm.mood.now == SETTLE:
@@ -106,7 +111,7 @@ def publisher(storm: Storm, number: int) -> None:
         properties = BasicProperties(
             headers={"origin": ",".join(queues)} if draw.random() < 0.5 else None,
             priority=draw.randrange(6) if draw.random() < 0.3 else None,
-            delivery_mode=2 if draw.random() < 0.2 else 1,
+            delivery_mode=2 if draw.random() < (0.7 if silent else 0.2) else 1,
             expiration="20" if target == "dlx" and draw.random() < 0.2 and not fan else None,
         )
         body = f"{message} {target if not fan else '-'} ".encode() + b"x" * draw.choice(SIZES)

@@ -112,6 +112,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
     batch, keep, handles = session.batch.items, session.batch.keep, (handle,)
     pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
     journaled = publisher.journals if handle.durable else 0
+    enroute = publisher.enroute
 
     def way(body: bytes, properties: BasicProperties | None) -> bool | None:
         asked = _NONE if properties is None else plain(properties)
@@ -137,11 +138,13 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
         record = b"".join((header, prefix, encoded, body))
         try:
-            if not (batch or expiration or flags & journaled) and offer(record, patience):
+            if not (batch or expiration) and offer(record, patience):
                 handle.published = published = handle.published + 1
                 handle.counts[PUBLISHED] = published
                 if words[generation] != handle.generation:
                     session.rescue(handle)
+                elif flags & journaled and (handle is not enroute.last or now >= enroute.due):
+                    enroute.sent(handle, now)
                 return True
             if not sliced:
                 if len(record) > LARGE or store(handle, record, now, priority, expiration) is None:

@@ -20,20 +20,25 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.message import FLAGS_AT
 from haypile.broker.queue import TOKENS, count_lane
 from haypile.broker.raw import record_of
+from haypile.broker.taken import Taken
 from haypile.hay import room
 from haypile.hay.errors import OutOfRoom
+from haypile.hay.layout import JOURNALED, NOTED
 from haypile.hay.locking import GATHER, removed
 from haypile.hay.places import file_mode
 from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from haypile.broker.channel import Unacked
     from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
-    from haypile.broker.taken import Taken
+    from haypile.broker.taken import Landed
     from haypile.hay.txn import WriteTxn
     from haypile.lanes.lane import Lane
 
@@ -144,10 +149,42 @@ class Holdings:
                     unacked.handle.id,
                     order,
                     unacked.record,
+                    flags=self.flags_of(unacked.handle, unacked.record),
                     deliveries=unacked.deliveries,
                 )
                 unacked.number, unacked.order = number, order
                 moving.leaving.append(unacked)
+
+    def keep(self, handle: QueueHandle, landed: Sequence[Landed]) -> list[Taken]:
+        """Move what has just been received to the taken list, where the journal finds what is persistent."""
+        session, nonce, number = self.session, self.session.nonce, self.next_number
+        rows: list[tuple[bytes, bytes, int]] = []
+        try:
+            with self.write() as moving:
+                session.vhost.topology.sync(moving.txn)
+                moving.write_acks()
+                for slot, record in landed:
+                    moving.move(slot)
+                    if record.startswith(nonce) and len(record) >= message.HEADER_SIZE:
+                        flags = self.flags_of(handle, record)
+                        rows.append((message.order_of(record), record, flags and flags | NOTED))
+                    else:
+                        session.set_aside(handle.queue.name, record)
+                moving.txn.keep_run(session.id, number, handle.id, rows)
+                self.next_number = number + len(rows)
+        except BaseException:
+            slots = [slot for slot, _ in landed]
+            stranded = self.stranded.pop(handle.id, [])
+            if left := [slot for slot in stranded if slot not in slots]:
+                self.stranded[handle.id] = left
+            self.landing.put_off(slots)
+            raise
+        return [Taken(row[1], False, -1, number + place, row[0], 0) for place, row in enumerate(rows)]
+
+    def flags_of(self, handle: QueueHandle, record: bytes) -> int:
+        """The entry's flags for ``record``, about to be put into the store for the first time."""
+        persistent = handle.durable and record[FLAGS_AT] & self.session.publisher.journals
+        return JOURNALED if persistent and not handle.queue.deleted else 0
 
     def make_way(self, handle: QueueHandle) -> None:
         """Before a transaction that must drain the queue's lane whole: move what slots do not hold."""
@@ -329,4 +366,4 @@ class Moving:
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(handle.queue.name, record)
             return
-        self.txn.put(handle.id, message.order_of(record), record)
+        self.txn.put(handle.id, message.order_of(record), record, flags=holdings.flags_of(handle, record))

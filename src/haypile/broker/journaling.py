@@ -118,6 +118,13 @@ class Journaling:
             # Nobody turns the loop.
             self.flush()
 
+    def passing(self) -> None:
+        """A persistent message is in a lane, which is to be looked at (``enroute``)."""
+        self.publishes = True
+        if not self.deadline:
+            self.deadline = self.clock() + DELAY
+            self.session.timer.set()
+
     def published(self, mark: int, tails: Sequence[bytes], consumers: bool) -> None:
         """The same for a publish: ``tails`` are its messages; ``consumers``: somebody may take them."""
         self.note(mark)
@@ -365,7 +372,10 @@ class Journaling:
         now, words = self.clock(), self.words
         if self.deadline:
             if now >= self.deadline:
-                self.flush()
+                enroute = self.session.publisher.enroute
+                enroute.look()
+                if self.flush() and enroute.sent_before:
+                    self.passing()
         elif words[PENDING] > words[FLUSHED]:
             # Somebody was killed, or has only just begun to wait.
             self.flush(wait=False)

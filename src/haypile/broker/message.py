@@ -34,6 +34,8 @@ ORDER = struct.Struct(">BQI")
 PERSISTENT = 1
 #: Was held back: to brokers its x-delay is the negative of what it says, to clients what it says.
 HELD_BACK = 2
+#: What that byte may be of a persistent message.
+PERSISTENTS = (b"\x01", b"\x03")
 FLAGS_AT = HEADER_SIZE - 1
 
 #: Distinct property sets remembered by each codec cache; beyond it the cache starts anew.

@@ -18,6 +18,7 @@ from pika.spec import BasicProperties
 
 from haypile.broker import aside, message
 from haypile.broker.enqueue import Arrivals
+from haypile.broker.enroute import EnRoute
 from haypile.broker.message import HEADER, PERSISTENT
 from haypile.broker.pressure import Congested, Unfinished
 from haypile.broker.properties import copied_to
@@ -44,7 +45,19 @@ BURST = 64
 class Publisher:
     """A session's publishing side."""
 
-    __slots__ = ("clock", "epoch", "journals", "last", "patience", "routes", "session", "topology", "unwoken", "words")
+    __slots__ = (
+        "clock",
+        "enroute",
+        "epoch",
+        "journals",
+        "last",
+        "patience",
+        "routes",
+        "session",
+        "topology",
+        "unwoken",
+        "words",
+    )
 
     def __init__(self, session: Session, patience: float) -> None:
         hay = session.vhost.hay
@@ -55,6 +68,8 @@ class Publisher:
         self.last = 0
         #: Flags of records that durable queues keep beyond a reboot.
         self.journals = PERSISTENT if session.journaling.journal is not None else 0
+        #: Of those, what went through lanes.
+        self.enroute = EnRoute(session)
         #: Queues that got something whose consumers were not told yet.
         self.unwoken: list[dict[int, QueueHandle]] = []
         #: Seconds a full lane is waited for before the detour through the hay.
@@ -109,10 +124,12 @@ class Publisher:
         body: bytes,
         *,
         together: bool = False,
+        passing: bool = False,
     ) -> bool:
         """Put one message into the queues of ``handles``; False when one refused it.
 
         ``together``: nobody waits for it, and what lanes do not take of it may be stored with what follows (``batch``).
+        ``passing``: nobody waits for the disk, so lanes may have it though it is to be kept.
         Raises ``pressure.Congested`` when there is no room for it: what is left to do goes with it.
         """
         session = self.session
@@ -135,29 +152,24 @@ class Publisher:
             )
         )
         journaled = None
-        if flags & self.journals:
-            # They go by way of the hay, where the journal finds them.
+        lasting = flags & self.journals
+        if lasting:
+            # They go by way of the hay, where the journal finds them, or are looked for in lanes soon (``enroute``).
             journaled = [handle for handle in handles if handle.durable]
             if journaled and self.words[DISK_ALARM]:
                 reason = f"low on disk: the journal of vhost '{session.vhost.name}' has no room left"
                 again = functools.partial(self.publish, handles, prefix, properties, encoded, body)
                 raise Congested(reason, again)
-            handles = tuple([handle for handle in handles if not handle.durable])
+            if passing:
+                journaled = [handle for handle in journaled if handle.foreign]
+            handles = tuple([handle for handle in handles if handle not in journaled])
             count(journaled)
         if expiration is None:
-            rest: list[QueueHandle] = []
-            # A full lane of several is waited for when all the others are served.
-            patience = self.patience if len(handles) == 1 else 0
-            for handle in handles:
-                # Like RabbitMQ, whether the queue takes it or not. (A word of memory is slow to read.)
-                handle.published = published = handle.published + 1
-                handle.counts[PUBLISHED] = published
-                if not handle.offer(record, patience):
-                    rest.append(handle)
-                elif handle.retired():
-                    session.rescue(handle)
-            if rest and len(handles) > 1:
-                rest = [handle for handle in rest if not self.offer_again(handle, record)]
+            rest = self.send(handles, record)
+            if lasting:
+                for handle in handles:
+                    if handle.durable and handle not in rest:
+                        self.enroute.sent(handle, now)
         else:
             count(handles)
             rest = [handle for handle in handles if not handle.was_sent()]
@@ -172,6 +184,23 @@ class Publisher:
             session.batch.keep(None, 0, tuple(rest), record, now, priority, expiration)
             return True
         return self.store(rest, record, now, priority, expiration)
+
+    def send(self, handles: tuple[QueueHandle, ...], record: bytes) -> list[QueueHandle]:
+        """Send ``record`` through the lanes of ``handles``; those whose lanes did not take it."""
+        rest: list[QueueHandle] = []
+        # A full lane of several is waited for when all the others are served.
+        patience = self.patience if len(handles) == 1 else 0
+        for handle in handles:
+            # Like RabbitMQ, whether the queue takes it or not. (A word of memory is slow to read.)
+            handle.published = published = handle.published + 1
+            handle.counts[PUBLISHED] = published
+            if not handle.offer(record, patience):
+                rest.append(handle)
+            elif handle.retired():
+                self.session.rescue(handle)
+        if rest and len(handles) > 1:
+            rest = [handle for handle in rest if not self.offer_again(handle, record)]
+        return rest
 
     def has_room(self, record: bytes) -> bool:
         """Whether the store has room for ``record``."""

@@ -143,7 +143,8 @@ def bury(
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(queue.name, record)
             continue
-        txn.put(queue.id, message.order_of(record), record, flags=REDELIVERED, deliveries=1)
+        flags = REDELIVERED | session.holdings.flags_of(handle, record)
+        txn.put(queue.id, message.order_of(record), record, flags=flags, deliveries=1)
         touched[queue.id] = handle
         count += 1
     return count + restore(session, moving, dead, grave.settled(), touched)
@@ -160,10 +161,16 @@ def leave(session: Session) -> None:
     for source in session.sources.values():
         if not source.handle.others_consume():
             session.holdings.make_way(source.handle)
+    passing = session.publisher.enroute.left()
+    for handle in passing:
+        session.holdings.make_way(handle)
     with session.holdings.write() as moving:
         context = session.context(moving)
         moving.write_acks()
         arrivals = Arrivals(session, moving.txn)
+        for handle in passing:
+            moving.drain(handle)
+            arrivals.touch(handle)
         for slot in session.holdings.strays():
             queue = session.vhost.topology.by_id.get(session.holdings.landing.owner(slot))
             if queue is not None:

@@ -240,7 +240,8 @@ class Session(IdleSession):
         else:
             for source in list(self.sources.values()):
                 if not source.idle and not source.blocked:
-                    if self.holdings.acked and not source.handle.closed:  # no transaction comes that takes them along
+                    # Unless a transaction comes that takes them along.
+                    if self.holdings.acked and not source.handle.closed and not source.keeps:
                         self.holdings.flush_acks()
                     source.pump()
         if self.holdings.acked:

@@ -149,7 +149,8 @@ def put_back(
         if one.slot >= 0:
             order = one.order or message.order_of(one.record)
             moving.move(one.slot)
-            txn.put(handle.id, order, one.record, flags=REDELIVERED, deliveries=deliveries)
+            flags = REDELIVERED | session.holdings.flags_of(handle, one.record)
+            txn.put(handle.id, order, one.record, flags=flags, deliveries=deliveries)
         elif one.number:
             txn.restore(session.id, one.number, flags=REDELIVERED, deliveries=deliveries)
         else:

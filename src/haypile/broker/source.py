@@ -20,6 +20,7 @@ from haypile.broker import backlog, message, scarcity
 from haypile.broker.backlog import BATCH
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.holdings import RESERVE
+from haypile.broker.message import FLAGS_AT, HEADER_SIZE, PERSISTENTS
 from haypile.broker.queue import QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.stride import Stride
@@ -49,6 +50,8 @@ class Source:
         "handle",
         "idle",
         "in_turn",
+        "journals",
+        "keeps",
         "queue",
         "ranking",
         "said",
@@ -67,6 +70,9 @@ class Source:
         self.in_turn = False  # the kernel wakes one of those that sleep so
         self.ranking = Ranking(session.id, self.queue)
         self.said = False  # the rows of our consumers say that they have no credit
+        #: Flags of records that the journal is to have before a client does; and some came of late.
+        self.journals = session.publisher.journals if handle.durable and not handle.foreign else 0
+        self.keeps = False
         self.stride = Stride(session.vhost.clock.monotonic)
 
     # -- consumers in turn ------------------------------------------------------------------
@@ -159,7 +165,7 @@ class Source:
             if count > 1:
                 self.served(consumer)
             deliver(consumer, taken)
-            if first.__class__ is Taken and len(taken) < budget and not words[base]:
+            if first.__class__ is Taken and len(taken) < budget and not words[base] and not self.keeps:
                 # All that the store had: its publisher may wait for the ack. The lane is looked at before a sleep.
                 return
             if self.idle:
@@ -197,6 +203,7 @@ class Source:
         """Up to ``budget`` messages (or a ``FAIR`` part), in order. An empty list with ``idle`` unset: try again."""
         handle = self.handle
         if handle.words[handle.base]:
+            self.keeps = False
             return backlog.serve(self, budget, no_ack)
         if handle.foreign:
             found: Sequence[Taken | Fresh | Landed] = handle.take(self, budget or 1, no_ack)
@@ -216,6 +223,13 @@ class Source:
         except LaneGone:
             # What came before is in hand.
             handle.generation = -1
+        if got and self.journals:
+            self.keeps = any(record[FLAGS_AT:HEADER_SIZE] in PERSISTENTS for _, record in got)
+            if self.keeps:
+                idle, self.idle = self.idle, False  # an error leaves them to the next look
+                taken = self.session.holdings.keep(handle, got)
+                self.idle = idle
+                return taken
         return fresh or got
 
     def take_from_lane(self, lane: Lane, budget: int, got: list[Fresh]) -> None:
@@ -261,7 +275,7 @@ class Source:
                 else:
                     landing.clear(slot)
                     more = -BATCH  # a token: the queue is to be looked at again
-            left = lane.depth()
+            left = lane.depth() or len(landing.late_of(self.handle.id))
         if not left and more >= 0:
             self.idle = self.handle.may_sleep(lane)
 

@@ -41,7 +41,7 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ctypes import c_long, c_uint, c_void_p
 from pathlib import Path
 from typing import NamedTuple
@@ -153,12 +153,10 @@ class Landing:
         A token takes a slot, too: its ``record`` is empty, ``clear`` it. Raises ``IndexError``
         when no slot is free, ``LaneGone`` as the lane does; then nothing was taken.
         """
-        if self.late:
-            for slot in self.late:
-                if self.owner(slot) == owner:
-                    self.late.remove(slot)
-                    self.mark(slot, batch)
-                    return slot
+        for slot in self.late_of(owner):
+            self.late.remove(slot)
+            self.mark(slot, batch)
+            return slot
         addresses = self._addresses.get(lane.lead)
         if addresses is None:
             addresses = self._addresses[lane.lead] = self._receivers(lane.lead)
@@ -184,15 +182,16 @@ class Landing:
 
         Fewer when the lane is empty, or when there are late ones, which come first. Raises as ``take`` does.
         """
-        if self.late:
-            slot = self.take(lane, 0, owner)
-            return [] if slot is None else [(slot, self.record(slot))]
+        if first := self.late_of(owner)[:most]:
+            found = [(slot, self.record(slot)) for slot in first]
+            self.late = [slot for slot in self.late if slot not in first]
+            return found
         addresses = self._addresses.get(lane.lead)
         if addresses is None:
             addresses = self._addresses[lane.lead] = self._receivers(lane.lead)
         free, dirty, words, room, receive = self._free, self._dirty, self._words, self._map, lane.receive_into
         prefixes, starts = self._prefixes, self._starts
-        found: list[tuple[int, bytes]] = []
+        found = []
         slot = -1
         try:
             while len(found) < most and (free or not found):
@@ -222,10 +221,9 @@ class Landing:
 
     def take_raw(self, lane: ForeignLane, owner: int) -> int | None:
         """Receive a message of somebody else's queue into a free slot; as ``take`` otherwise."""
-        for slot in self.late:
-            if self.owner(slot) == owner:
-                self.late.remove(slot)
-                return slot
+        for slot in self.late_of(owner):
+            self.late.remove(slot)
+            return slot
         addresses = self._addresses.get(lane.lead)
         if addresses is None:
             addresses = self._addresses[lane.lead] = self._receivers(lane.lead)
@@ -330,6 +328,14 @@ class Landing:
         start = self._starts[slot]
         self._map[start - 8 : start + _MARK_BYTES] = _CLEAR
         self._free.append(slot)
+
+    def late_of(self, owner: int) -> list[int]:
+        """The slots that ``take`` gives out first."""
+        return [slot for slot in self.late if self.owner(slot) == owner] if self.late else []
+
+    def put_off(self, slots: Iterable[int]) -> None:
+        """Nobody has the records in ``slots`` in hand any more: ``take`` gives those out first which no batch has."""
+        self.late.extend(slot for slot in slots if not self._words[self._prefixes[slot]] and self._occupied(slot))
 
     def occupied(self) -> list[int]:
         """Slots that hold a record."""
