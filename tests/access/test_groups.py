@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -23,6 +24,7 @@ import haypile.lanes.posix
 import haypile.lanes.sysv
 from haypile import targets
 from haypile.doctor import leftovers
+from haypile.hay import places
 from haypile.hay.errors import UnusableDirectory
 from haypile.hay.places import MOMENT, make_private
 from haypile.queues import place
@@ -409,6 +411,29 @@ def test_a_directory_that_another_member_makes_just_now(shared: Path) -> None:
     run(SECOND, lambda: make_private(top / "posix" / "vhost"))
     opened.join()
     assert (top / "posix" / "vhost").stat().st_gid == GROUP
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_directory_that_another_member_has_made_by_now(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """It was its maker's alone when it was tried, and is the group's at the next look; or something else is wrong."""
+    top, real, left = shared / "state", places.make_new, [PermissionError(errno.EACCES, "Permission denied")] * times
+    make_private(top, group=GROUP)
+    make_private(top / "posix" / "first")
+
+    def make_new(path: Path, group: int | None = places.AS_ABOVE) -> None:
+        if left:
+            raise left.pop()
+        real(path, group)
+
+    monkeypatch.setattr(places, "make_new", make_new)
+    if times == 1:
+        run(SECOND, lambda: make_private(top / "posix" / "first" / "sessions"))
+        assert (top / "posix" / "first" / "sessions").stat().st_gid == GROUP
+    else:
+        with pytest.raises(UnusableDirectory, match=r"cannot make .*sessions: Permission denied"):
+            make_private(top / "posix" / "first" / "sessions")
 
 
 def _refused(path: Path) -> None:

@@ -114,11 +114,13 @@ def _check_shared(path: Path, state: os.stat_result, group: int) -> None:
         )
 
 
-def make_private(path: Path, variable: str = VARIABLE, group: int | None = AS_ABOVE) -> None:
+def make_private(
+    path: Path, variable: str = VARIABLE, group: int | None = AS_ABOVE, *, refused: bool = False
+) -> None:
     """Make ``path`` and what is missing above it, mode 0700, unless it exists; shared with ``group``, mode 2770.
 
-    ``variable``: what says where such directories are. Raises ``UnusableDirectory`` when it cannot be
-    made or what exists is not ours alone, ``OutOfRoom`` when a limit is reached.
+    ``variable``: what says where such directories are. ``refused``: it is tried again. Raises ``UnusableDirectory``
+    when it cannot be made or what exists is not ours alone, ``OutOfRoom`` when a limit is reached.
     """
     try:
         make_new(path, group)
@@ -128,10 +130,11 @@ def make_private(path: Path, variable: str = VARIABLE, group: int | None = AS_AB
         make_private(path.parent, variable)
         make_private(path, variable, group)
     except OSError as error:
-        if error.errno == errno.EACCES and group == AS_ABOVE and _is_halfway(path.parent):
-            # Another member makes it just now, perhaps; else this says what to do.
+        shared = group == AS_ABOVE and group_of(path.parent.parent) is not None
+        if error.errno == errno.EACCES and shared and not refused:
+            # Another member makes what is above just now, or has by now; else this says what to do.
             _check_soon(path.parent, variable, group)
-            make_private(path, variable, group)
+            make_private(path, variable, group, refused=True)
             return
         if error.errno in LIMITS:
             raise OutOfRoom(f"cannot make {path}: {explain(error, path)}") from error
@@ -148,11 +151,6 @@ def make_new(path: Path, group: int | None = AS_ABOVE) -> None:
     if group is not None:
         os.chown(path, -1, group)
         os.chmod(path, _SHARED_DIRECTORY)
-
-
-def _is_halfway(path: Path) -> bool:
-    """Whether ``path`` is to be shared as the directory above is, and is not yet."""
-    return group_of(path.parent) is not None and group_of(path) is None
 
 
 def _check_soon(path: Path, variable: str, group: int | None) -> None:
