@@ -25,10 +25,10 @@ __all__ = ["place"]
 
 
 class Sender(Desk):
-    """A program that waits for each method, with a channel that knows no confirms."""
+    """With a channel that knows no confirms."""
 
-    def __init__(self, place: Path) -> None:
-        super().__init__(place)
+    def __init__(self, place: Path, *, loop: bool) -> None:
+        super().__init__(place, loop=loop)
         self.seconds = 0.0
         self.session.journaling.clock = lambda: self.seconds
 
@@ -53,6 +53,7 @@ class Sender(Desk):
         """The time of a look has come."""
         self.seconds += 1.0
         self.session.on_timer()
+        self.flush()
 
 
 class Receiver(Desk):
@@ -78,19 +79,21 @@ class Receiver(Desk):
             return [entry for _, entry in reading.taken(self.session.id)]
 
 
-@pytest.fixture
-def sender(place: Path) -> Iterator[Sender]:
-    one = Sender(place)
+@pytest.fixture(params=[False, True], ids=["waiting", "looping"])
+def sender(request: pytest.FixtureRequest, place: Path) -> Iterator[Sender]:
+    one = Sender(place, loop=request.param)
     one.session.handle(PLAIN, spec.Channel.Open())
     one.send(b"first")  # the short way is found when the route is known
+    one.flush()
     assert one.take() == [b"first"]
     one.session.journaling.flush()
+    one.flush()
     one.box.bodies.clear()
     yield one
     one.session.close()
 
 
-@pytest.fixture(params=[False, True], ids=["waits", "loop"])
+@pytest.fixture(params=[False, True], ids=["waits", "loops"])
 def receiver(request: pytest.FixtureRequest, place: Path, sender: Sender) -> Iterator[Receiver]:
     one = Receiver(place, loop=request.param)
     yield one
@@ -173,6 +176,7 @@ def test_who_waits_for_the_disk_does_not_pass(sender: Sender, receiver: Receiver
     sender.send(b"0")
     if isinstance(mode, spec.Tx.Select):
         sender.session.handle(PLAIN, spec.Tx.Commit())
+    sender.flush()
     assert sender.stored == 1 and not sender.session.publisher.enroute.sent_before
 
 
@@ -185,6 +189,7 @@ def test_what_a_consumer_leaves_is_brought_home(sender: Sender, receiver: Receiv
     assert sender.stored == 4 and not pending(sender) and not sender.session.publisher.enroute.sent_before
     assert sender.hay.gates.words[FLUSHED], "it is on the disk"
     sender.send(b"4", short=short)
+    sender.flush()
     receiver.turn()
     assert receiver.box.bodies == many(5)
 
@@ -254,6 +259,7 @@ def test_several_queues_each_by_its_lane(sender: Sender, receiver: Receiver) -> 
     receiver.ask(spec.Basic.Consume(queue="r", no_ack=True))
     receiver.consume()
     sender.session.handle(PLAIN, spec.Basic.Publish(exchange="amq.fanout"), LASTING, b"x")
+    sender.flush()
     counts = {name: sender.hay.count_now(queue.id) for name, queue in sender.session.vhost.topology.queues.items()}
     assert counts == {"q": 0, "r": 0, "s": 1} and len(sender.session.publisher.enroute.sent_before) == 2
     receiver.turn()

@@ -112,7 +112,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
     batch, keep, handles = session.batch.items, session.batch.keep, (handle,)
     pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
     journaled = publisher.journals if handle.durable else 0
-    enroute = publisher.enroute
+    enroute, hurried = publisher.enroute, publisher.hurried
 
     def way(body: bytes, properties: BasicProperties | None) -> bool | None:
         asked = _NONE if properties is None else plain(properties)
@@ -129,7 +129,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
             or (batch and not sliced)
         ):
             return False
-        if flags & journaled and (sliced or words[DISK_ALARM]):
+        if flags & journaled and words[DISK_ALARM]:
             return None
         now = clock()
         if now <= publisher.last:
@@ -138,7 +138,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
         record = b"".join((header, prefix, encoded, body))
         try:
-            if not (batch or expiration) and offer(record, patience):
+            if not (batch or expiration) and offer(record, hurried if flags & journaled else patience):
                 handle.published = published = handle.published + 1
                 handle.counts[PUBLISHED] = published
                 if words[generation] != handle.generation:

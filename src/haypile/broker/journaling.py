@@ -374,7 +374,8 @@ class Journaling:
             if now >= self.deadline:
                 enroute = self.session.publisher.enroute
                 enroute.look()
-                if self.flush() and enroute.sent_before:
+                self.flush()
+                if enroute.sent_before:
                     self.passing()
         elif words[PENDING] > words[FLUSHED]:
             # Somebody was killed, or has only just begun to wait.

@@ -49,6 +49,7 @@ class Publisher:
         "clock",
         "enroute",
         "epoch",
+        "hurried",
         "journals",
         "last",
         "patience",
@@ -74,6 +75,8 @@ class Publisher:
         self.unwoken: list[dict[int, QueueHandle]] = []
         #: Seconds a full lane is waited for before the detour through the hay.
         self.patience = patience
+        #: Of what is kept beyond a reboot: a loop stores what it publishes in one turn together, at little cost.
+        self.hurried = 0.0 if session.sliced else patience
         self.routes: dict[tuple[str, str], Routed] = {}
         self.epoch = -1
 
@@ -165,7 +168,7 @@ class Publisher:
             handles = tuple([handle for handle in handles if handle not in journaled])
             count(journaled)
         if expiration is None:
-            rest = self.send(handles, record)
+            rest = self.send(handles, record, self.hurried if lasting else self.patience)
             if lasting:
                 for handle in handles:
                     if handle.durable and handle not in rest:
@@ -185,21 +188,21 @@ class Publisher:
             return True
         return self.store(rest, record, now, priority, expiration)
 
-    def send(self, handles: tuple[QueueHandle, ...], record: bytes) -> list[QueueHandle]:
-        """Send ``record`` through the lanes of ``handles``; those whose lanes did not take it."""
+    def send(self, handles: tuple[QueueHandle, ...], record: bytes, patience: float) -> list[QueueHandle]:
+        """Send ``record`` through lanes; the queues whose lanes did not take it. ``patience``: see ``offer``."""
         rest: list[QueueHandle] = []
         # A full lane of several is waited for when all the others are served.
-        patience = self.patience if len(handles) == 1 else 0
+        at_first = patience if len(handles) == 1 else 0.0
         for handle in handles:
             # Like RabbitMQ, whether the queue takes it or not. (A word of memory is slow to read.)
             handle.published = published = handle.published + 1
             handle.counts[PUBLISHED] = published
-            if not handle.offer(record, patience):
+            if not handle.offer(record, at_first):
                 rest.append(handle)
             elif handle.retired():
                 self.session.rescue(handle)
         if rest and len(handles) > 1:
-            rest = [handle for handle in rest if not self.offer_again(handle, record)]
+            rest = [handle for handle in rest if not self.offer_again(handle, record, patience)]
         return rest
 
     def has_room(self, record: bytes) -> bool:
@@ -234,9 +237,9 @@ class Publisher:
             noted, released = txn.noted, txn.released
         self.note(noted, released, arrivals)
 
-    def offer_again(self, handle: QueueHandle, record: bytes) -> bool:
+    def offer_again(self, handle: QueueHandle, record: bytes, patience: float) -> bool:
         """Wait for room in a lane that was full."""
-        if not handle.offer(record, self.patience):
+        if not handle.offer(record, patience):
             return False
         if handle.retired():
             self.session.rescue(handle)

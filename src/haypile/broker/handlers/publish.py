@@ -102,9 +102,8 @@ def basic_publish(
         else:
             try:
                 together = mode is Mode.PLAIN and session.sliced
-                passing = mode is Mode.PLAIN and not session.sliced
                 accepted = session.publisher.publish(
-                    handles, prefix, properties, encoded, body, together=together, passing=passing
+                    handles, prefix, properties, encoded, body, together=together, passing=mode is Mode.PLAIN
                 )
             except Congested as error:
                 raise error.then(later(session, channel, tag)) from None
