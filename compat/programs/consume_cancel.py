@@ -1,5 +1,7 @@
 """Consuming: cancelling; what is held stays held and can still be acknowledged."""
 
+import time
+
 from _show import attempt, bodies, collect, connect, count, fill, get_all, settle, show, until
 
 connection = connect()
@@ -21,6 +23,8 @@ found = get_all(setup, "q")
 show("left", bodies(found), [method.redelivered for method, _, _ in found])
 fill(setup, "q", "early")
 late = collect(channel, "q", consumer_tag="d", auto_ack=True)
+while setup.queue_declare("q", passive=True).method.message_count:
+    time.sleep(0.01)  # until it has been sent to the consumer, whose callback waits for the loop
 attempt("cancel with undispatched messages", channel.basic_cancel, "d")
 settle(connection, late)
 show("dispatched or lost with auto-ack", len(late) <= 1)
