@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "fronts": {"hybrid", "links", "routes", "wires", "broker", "targets"},
     "adapters": {"fronts"},
     "alias": set(),
-    "admin": {"broker", "lanes", "hay"},
+    "admin": {"broker", "lanes", "hay", "targets"},
     "testing": {"admin", "broker", "fronts", "hay", "parameters", "targets"},
 }
 #: Modules of the standard library that the broker leaves to others.

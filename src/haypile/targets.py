@@ -15,6 +15,7 @@ import functools
 import grp
 import ipaddress
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
@@ -29,8 +30,9 @@ from haypile.launch import URL_VARIABLE as URL_VARIABLE
 #: pika's own, whatever ``swap`` puts there later.
 PikaURLParameters: Any = pika.connection.URLParameters
 
-#: Schemes of kernel queues, and of a RabbitMQ.
-LOCAL = ("posix", "sysv", "hybrid")
+#: Kernel queues; schemes of what begins there, and of a RabbitMQ.
+KERNEL = ("posix", "sysv")
+LOCAL = (*KERNEL, "hybrid")
 REMOTE = ("amqp", "amqps")
 #: Some names here (POSIX queues), some on a RabbitMQ; and the option of a target that says by which file.
 HYBRID, ROUTES = "hybrid", "routes"
@@ -126,6 +128,37 @@ def encoded(name: str) -> str:
     # Dots would make "." and ".."; "~" marks a name that goes on; "%" alone is the name without letters.
     name = quote(name, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
     return "~/".join(name[i : i + LONGEST_NAME] for i in range(0, len(name), LONGEST_NAME))
+
+
+class Found(NamedTuple):
+    """The directory of a vhost. Whether there is a store in it is for others to see."""
+
+    transport: str
+    name: str
+    directory: Path
+
+
+def found_vhosts(base: Path) -> Iterator[Found]:
+    """The directories of vhosts below ``base``, by transport and name (see ``vhost_directory``).
+
+    No vhost is entered: what is in them comes and goes meanwhile. Raises OSError where it may not be looked.
+    """
+    for transport in KERNEL:
+        for name, directory in _named(base / transport, ""):
+            yield Found(transport, "" if name == "%" else unquote(name), directory)
+
+
+def _named(place: Path, begun: str) -> Iterator[tuple[str, Path]]:
+    """The directories in ``place``, with their encoded names, which began with ``begun``."""
+    try:
+        entries = sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return  # none was ever made, or the last one went just now
+    for entry in entries:
+        if entry.endswith("~"):
+            yield from _named(place / entry, begun + entry[:-1])
+        elif not entry.startswith(".") and (place / entry).is_dir():
+            yield begun + entry, place / entry
 
 
 def vhost_directory(base: Path, vhost: str, transport: str = "posix") -> Path:

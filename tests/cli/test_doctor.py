@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import lmdb
+import posix_ipc
 import pytest
 from click.testing import CliRunner, Result
 
@@ -20,6 +22,7 @@ from haypile.cli.main import main
 from haypile.doctor import limits
 from haypile.hay.layout import BOOT_ROW
 from haypile.lanes.limits import SIZES, LaneRoom, cost
+from tests.support import leaks
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["posix", "sysv"])
 
@@ -185,3 +188,47 @@ def test_without_one_kind_of_queues(state_directory: Path, blocked: str) -> None
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "NOT USABLE" in result.stdout and blocked in result.stdout
+
+
+@pytest.mark.parametrize("name", ["hay", "posix", "n" * 250, "/", "a~/b.c"])
+def test_a_vhost_of_any_name(state_directory: Path, name: str) -> None:
+    """Whatever its directory is called: ``hay`` is also what a store is called in the directory of a vhost."""
+    url = f"posix:///{quote(name, safe='')}?durability=host"
+    pika.BlockingConnection(pika.URLParameters(url)).close()
+    [found] = report()["vhosts"]
+    assert (found["vhost"], found["problem"], found["living"]) == (name, "", 0)
+    assert [row["name"] for row in json.loads(CliRunner().invoke(main, ["vhosts", "--json"]).output)] == [name]
+
+
+@TRANSPORTS
+def test_a_removal_that_was_killed(state_directory: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel queues are found by what stands in the renamed directory, by doctor or by another removal."""
+    from haypile.admin import removal
+
+    def is_there(label: str) -> bool:
+        if transport == "sysv":
+            return any(label == row.partition("/")[2] for row in leaks.sysv_queues())
+        try:
+            posix_ipc.MessageQueue("/" + label).close()
+        except posix_ipc.ExistentialError:
+            return False
+        return True
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number, remedy in enumerate((["doctor", "--fix"], ["reset", "--yes"])):
+        url = f"{transport}:///{'gone' * 60}"
+        killed_consumer(url)
+        (announced,) = state_directory.rglob("lanes/*")
+        assert is_there(announced.name)
+        with monkeypatch.context() as patch:
+            patch.setattr(removal, "bury", killed)
+            CliRunner().invoke(main, ["reset", "--yes", "--url", url])
+        result = run()
+        assert result.exit_code == 1 and "its removal was interrupted" in result.output, number
+        assert json.loads(CliRunner().invoke(main, ["vhosts", "--json"]).output) == []
+        arguments = [*remedy, *(["--url", url] if remedy[0] == "reset" else [])]
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+        assert not is_there(announced.name)
+        assert run().exit_code == 0 and not list((state_directory / transport).glob(".*"))

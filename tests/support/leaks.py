@@ -126,14 +126,27 @@ def in_state(directory: Path, kernel_queues: KernelQueues) -> list[str]:
 
     A lane belongs to a store when its name stands in the store's file.
     """
-    found = [f"session file {path}" for path in sorted(directory.rglob("sessions/*"))]
+    files = _files(directory)
+    found = [f"session file {path}" for path in files if path.parent.name == "sessions"]
     names = [name for name in kernel_queues.names() or () if LANE_MARK in name]
     names += sysv_queues()
     if names:
-        for store in directory.rglob("data.mdb"):
-            content = store.read_bytes()
+        for store in files:
+            content = _content(store) if store.name == "data.mdb" else b""
             found += [f"kernel queue {name}" for name in names if name.strip("/").encode() in content]
     return found
+
+
+def _files(directory: Path) -> list[Path]:
+    """Those below ``directory``. Something may still go meanwhile, which ``Path.rglob`` takes for an error."""
+    return sorted(Path(place, name) for place, _, names in os.walk(directory) for name in names)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def wait_until_gone(check: Callable[[], list[str]], logged: Iterable[logging.LogRecord] = ()) -> list[str]:

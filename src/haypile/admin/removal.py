@@ -15,41 +15,27 @@ import secrets
 import shutil
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from haypile.broker.ports import VhostTarget
 from haypile.broker.vhost import lanes_of
 from haypile.hay.announced import Announced
+from haypile.targets import KERNEL, Found, found_vhosts
 
 _FLOCK = struct.Struct("@hhqqi")
 _ASK = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _UNLOCKED = struct.pack("@h", fcntl.F_UNLCK)
+#: How the directory of a vhost is called that is being removed; no vhost's name begins so (``targets.encoded``).
+_GRAVE = ".removed-"
 
 
 class InUse(Exception):
     """The vhost has connections."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """A vhost of a state directory."""
-
-    transport: str
-    name: str
-    directory: Path
-
-
 def vhosts(base: Path) -> Iterator[Found]:
-    """The vhosts below ``base``, by transport and name."""
-    for transport in ("posix", "sysv"):
-        top = base / transport
-        for store in sorted(top.glob("**/hay")) if top.is_dir() else ():
-            encoded = str(store.parent.relative_to(top)).replace("~/", "")
-            if "/" not in encoded and (store / "data.mdb").exists():
-                name = "" if encoded == "%" else unquote(encoded)
-                yield Found(transport, name, store.parent)
+    """The vhosts below ``base`` that have a store, by transport and name."""
+    return (found for found in found_vhosts(base) if (found.directory / "hay" / "data.mdb").exists())
 
 
 def connections(directory: Path) -> int:
@@ -77,18 +63,38 @@ def remove(target: VhostTarget, *, force: bool = False) -> int:
     directory = target.directory
     if not force and (count := connections(directory)):
         raise InUse(f"vhost {target.vhost!r} has {count} connection{'s' * (count > 1)}; close them, or use --force")
-    grave = directory.with_name(f".removed-{secrets.token_hex(8)}")
+    top = directory.parent
+    while top.name.endswith("~"):  # a long name (``targets.encoded``)
+        top = top.parent
+    grave = top / f"{_GRAVE}{secrets.token_hex(8)}"
     try:
         os.rename(directory, grave)
     except FileNotFoundError:
         grave = directory
-    lanes = lanes_of(target.transport, target.group)
+    count = bury(grave, target.transport, target.group)
+    # Removals that were killed here before: a second attempt at one finds no directory of its name.
+    for transport, abandoned in graves(top.parent):
+        bury(abandoned, transport, target.group)
+    if target.journal is not None:
+        shutil.rmtree(target.journal, ignore_errors=True)
+    return count
+
+
+def graves(base: Path) -> list[tuple[str, Path]]:
+    """(transport, directory) of vhosts below ``base`` whose removal is under way, or was killed: see ``bury``."""
+    return [(transport, found) for transport in KERNEL for found in sorted((base / transport).glob(f"{_GRAVE}*"))]
+
+
+def bury(grave: Path, transport: str, group: int | None) -> int:
+    """Remove the kernel queues of the vhost that was renamed ``grave``, and the directory; how many queues.
+
+    Others may do so at the same time. Raises ``LaneError`` without the package for such queues.
+    """
+    lanes = lanes_of(transport, group)
     # What is announced while the directory is on its way out is found the second time.
     labels: set[str] = set()
     for _ in range(2):
         fresh = Announced(grave / "lanes").labels() - labels
         labels |= {label for label in fresh if lanes.unlink_label(label)}
     shutil.rmtree(grave, ignore_errors=True)
-    if target.journal is not None:
-        shutil.rmtree(target.journal, ignore_errors=True)
     return len(labels)

@@ -15,23 +15,13 @@ import click
 import pika.exceptions
 
 from haypile import targets
-from haypile.cli.place import Place, decode, url_option
+from haypile.cli.place import Place, decode, failures, url_option
 from haypile.cli.progress import progress
 
 
 @click.group(short_help="Topology to and from RabbitMQ's definitions files.")
 def definitions() -> None:
     """Queues, exchanges, bindings, policies and limits, as rabbitmqctl export_definitions writes them."""
-
-
-def known_vhosts(transport: str = "posix") -> list[str]:
-    """Names of the vhosts of this user that exist."""
-    home = targets.base_directory() / transport
-    found = []
-    for store in sorted(home.glob("**/hay/data.mdb")):
-        encoded = "".join(part.removesuffix("~") for part in store.parent.parent.relative_to(home).parts)
-        found.append("" if encoded == "%" else urllib.parse.unquote(encoded))
-    return found
 
 
 @definitions.command("export")
@@ -45,16 +35,16 @@ def export_all(vhosts: tuple[str, ...], sysv: bool, url: str | None, file: Path)
     Of the vhost that --url names; without it of all there are.
     """
     from haypile import definitions as format_of  # noqa: PLC0415
+    from haypile.admin import removal  # noqa: PLC0415 - the broker is not needed for --help
 
     transport = "sysv" if sysv else "posix"
     found = format_of.empty()
     if url is not None and not vhosts and not sysv:
         places = [Place(url, None)]
     else:
-        places = [
-            Place(f"{transport}:///{urllib.parse.quote(name, safe='')}", name)
-            for name in vhosts or known_vhosts(transport)
-        ]
+        with failures():
+            known = [one.name for one in removal.vhosts(targets.base_directory()) if one.transport == transport]
+        places = [Place(f"{transport}:///{urllib.parse.quote(name, safe='')}", name) for name in vhosts or known]
     for place in places:
         with place.session("definitions", "export definitions", "use rabbitmqctl export_definitions there") as session:
             format_of.add_vhost(found, session.vhost.name, session.vhost.topology)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import click
 
 from haypile import targets
+from haypile.cli.place import failures
 from haypile.cli.progress import progress
 
 
@@ -29,7 +30,8 @@ def doctor(clean: bool, as_json: bool) -> None:
 
     base = targets.base_directory()
     facts = limits.as_dict(base)
-    found = leftovers.look(base)
+    with failures():
+        found = leftovers.look(base)
     if clean:
         dirty = [one for one in found if one.leftovers and not one.problem]
         with progress("cleaning", len(dirty)) as bar:
@@ -120,7 +122,8 @@ def left(found: list[Any]) -> Iterator[str]:
     if not found:
         yield line("", "none yet")
     for one in found:
-        yield line(f"{one.transport}:///{quote(one.vhost, safe='')}", state(one))
+        name = one.directory if one.half_removed else f"{one.transport}:///{quote(one.vhost, safe='')}"
+        yield line(name, state(one))
         for session in one.dead:
             who = f"session {session['session']}" + (f" of process {session['pid']}" if "pid" in session else "")
             yield line("", f"{who} ended without closing" + (": cleaned" if one.fixed else ""))
@@ -138,6 +141,8 @@ def state(one: Any) -> str:
     """One vhost in a few words."""
     if one.problem:
         return str(one.problem)
+    if one.half_removed:
+        return "its removal was interrupted" + (": removed" if one.fixed else "")
     if one.other_boot:
         return "its store is from before the last boot" + (": begun anew" if one.fixed else "")
     order = "something is left over" if one.leftovers and not one.fixed else "in order"

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import lmdb
 
 from haypile import targets
+from haypile.admin import removal
 from haypile.broker.holdings import ROW
 from haypile.broker.ports import VhostTarget
 from haypile.broker.session import Session
@@ -65,6 +64,8 @@ class Findings:
     problem: str = ""
     #: The host was rebooted since: what the store held is gone but for its journal.
     other_boot: bool = False
+    #: It was being removed: nobody comes to it any more.
+    half_removed: bool = False
     living: int = 0
     #: Each with what is known of it: its number, pid and program.
     dead: list[dict[str, Any]] = field(default_factory=list)
@@ -79,29 +80,18 @@ class Findings:
     @property
     def leftovers(self) -> bool:
         """Whether ``fix`` has anything to do."""
-        return bool(self.other_boot or self.dead or self.stray_lanes or self.litter)
-
-
-def vhosts(base: Path) -> Iterator[tuple[str, str, Path]]:
-    """(transport, vhost, directory) of every vhost below ``base``."""
-    for transport in targets.LOCAL:
-        top = base / transport
-        for place, names, _ in os.walk(top):
-            if "hay" in names or "sessions" in names:
-                yield transport, _name(Path(place).relative_to(top)), Path(place)
-                names.clear()
-
-
-def _name(path: Path) -> str:
-    """The vhost whose directory ``path`` is (the inverse of ``targets.encoded``)."""
-    parts = path.parts
-    text = "".join([*(part.removesuffix("~") for part in parts[:-1]), parts[-1]])
-    return "" if text == "%" else unquote(text)
+        return bool(self.other_boot or self.half_removed or self.dead or self.stray_lanes or self.litter)
 
 
 def look(base: Path) -> list[Findings]:
-    """Every vhost below ``base``."""
-    return [look_at(base, *found) for found in vhosts(base)]
+    """Every vhost below ``base``, and every one whose removal was killed. Raises OSError for ``base`` itself."""
+    vhosts = [
+        look_at(base, *found)
+        for found in targets.found_vhosts(base)
+        if any((found.directory / name).is_dir() for name in ("hay", "sessions"))
+    ]
+    removals = [Findings(str(grave), transport, "", half_removed=True) for transport, grave in removal.graves(base)]
+    return vhosts + removals
 
 
 def look_at(base: Path, transport: str, vhost: str, directory: Path) -> Findings:
@@ -171,6 +161,10 @@ def _info(row: bytes | None) -> dict[str, Any]:
 def fix(base: Path, found: Findings) -> None:
     """Clean one vhost; ``found.problem`` says what stood in the way."""
     try:
+        if found.half_removed:
+            removal.bury(Path(found.directory), found.transport, group_of(base))
+            found.fixed = True
+            return
         target = target_of(base, found.transport, found.vhost)
         # Opening a store of another boot puts it aside, and opening once more removes it.
         for _ in range(2):

@@ -120,6 +120,8 @@ def sweep(place: Path) -> None:
             if stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and _ended(directory):
                 for found in removal.vhosts(directory):
                     remove_url(f"{found.transport}:///{quote(found.name, safe='')}?dir={quote(str(directory))}")
+                for transport, grave in removal.graves(directory):
+                    removal.bury(grave, transport, None)
                 shutil.rmtree(directory, ignore_errors=True)
 
 
