@@ -50,7 +50,7 @@ class Data:
         return sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
 
     def give_back(self) -> int:
-        return holes.give_back(self.fd, self.live(), holes.oldest_view(self.env))
+        return holes.Holes(self.fd).give_back(self.live(), holes.oldest_view(self.env))
 
     def taken(self) -> int:
         return os.fstat(self.fd).st_blocks * 512
@@ -104,6 +104,38 @@ def test_nothing_is_lost_by_it(data: Data) -> None:
     assert data.taken() < MIB
 
 
+def test_in_parts(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of free pages is read once for all parts, and again after each transaction of somebody."""
+    monkeypatch.setattr(holes, "SLICE_LEAST", MIB)
+    monkeypatch.setattr(holes, "SLICE_SHARE", 1 << 40)
+    looks: list[int] = []
+    real = holes.free_pages
+
+    def counted(fd: int, meta: holes.Meta) -> Iterator[tuple[int, list[int]]]:
+        looks.append(meta.number)
+        return real(fd, meta)
+
+    monkeypatch.setattr(holes, "free_pages", counted)
+    chance = random.Random(4)
+    file = holes.Holes(data.fd)
+    for turn in range(10):
+        data.put(chance, 3000)
+        data.delete(chance, 2900)
+        data.put(chance, 1)
+        looks.clear()
+        parts = []
+        while part := file.give_back(data.live(), holes.oldest_view(data.env)):
+            parts.append(part)
+            assert part <= MIB
+            if len(parts) % 4 == turn % 4:
+                data.put(chance, 3)
+                data.delete(chance, 2)
+        assert len(parts) > 5 and len(looks) == 1 + sum(number % 4 == turn % 4 for number in range(1, len(parts) + 1))
+        assert data.taken() < data.live() * 4096 + 2 * MIB
+        with data.env.begin() as txn:
+            assert data.read(txn) == data.content
+
+
 def test_what_a_reader_sees_stays(data: Data) -> None:
     """A view opened before keeps every page it needs, and they are given back after its end."""
     chance = random.Random(2)
@@ -127,7 +159,7 @@ def test_a_strange_file_is_left_alone(data: Data, monkeypatch: pytest.MonkeyPatc
     data.put(chance, 1)
     live, oldest = data.live(), holes.oldest_view(data.env)
     for wrong in (live - 1, live + 1, 0):
-        assert holes.give_back(data.fd, wrong, oldest) == 0
+        assert holes.Holes(data.fd).give_back(wrong, oldest) == 0
     real = os.pread
     for _ in range(500):
 
@@ -139,9 +171,9 @@ def test_a_strange_file_is_left_alone(data: Data, monkeypatch: pytest.MonkeyPatc
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "pread", damaged)
-            patched.setattr(holes, "_punch", lambda *arguments: None)
-            assert holes.give_back(data.fd, live, oldest) == 0
-    assert holes.give_back(data.fd, live, oldest) > MIB
+            patched.setattr(holes.Holes, "_punch_some", lambda *arguments: None)
+            assert holes.Holes(data.fd).give_back(live, oldest) == 0
+    assert holes.Holes(data.fd).give_back(live, oldest) > MIB
     with data.env.begin() as txn:
         assert data.read(txn) == data.content
 
@@ -171,7 +203,7 @@ def test_killed_while_giving_back(place: Path, monkeypatch: pytest.MonkeyPatch) 
                     os.kill(os.getpid(), signal.SIGKILL)
 
             holes._puncher = partial(lambda made: made, punch)
-            holes.give_back(os.open(directory / "data.mdb", os.O_RDWR), live, oldest)
+            holes.Holes(os.open(directory / "data.mdb", os.O_RDWR)).give_back(live, oldest)
             os._exit(0)
         killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
         data.put(chance, 10)

@@ -202,8 +202,9 @@ class Base:
         given = 0
         fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
+            file = holes.Holes(fd)
             while holes.is_worth_while(fd, live * stat["psize"]):
-                part = holes.give_back(fd, live, self._env.info()["last_txnid"])
+                part = file.give_back(live, self._env.info()["last_txnid"])
                 if part <= 0:
                     break
                 given += part

@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from itertools import chain
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -109,46 +110,66 @@ def kept(fd: int) -> int:
     return min(KEPT_MOST, state.f_blocks * state.f_frsize // KEPT_SHARE)
 
 
-def give_back(fd: int, live: int, oldest: int) -> int:
-    """Punch holes into some of the free pages of the file ``fd``; how many bytes it takes less.
+class Holes:
+    """Punches holes into the free pages of the file ``fd``, a part at a time.
 
-    Nobody may write meanwhile. ``live``: pages of all trees but that of the free pages, as LMDB counts them;
-    ``oldest``: the number of the oldest view that is being read, or of the last transaction.
-    0 where the file system cannot do it, or the file is not understood.
+    Which pages are free is read once, and again when somebody has written meanwhile: a great file has a long list.
     """
-    punch = _puncher()
-    if punch is None:
-        return 0
-    before = os.fstat(fd).st_blocks
-    try:
-        meta = read_meta(fd)
-        limit = min(oldest, meta.number)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._punch = _puncher()
+        #: Neighbours that are still to be punched, as the transaction ``_number`` left them.
+        self._runs: Iterator[tuple[int, int]] = iter(())
+        self._number = -1
+
+    def give_back(self, live: int, oldest: int) -> int:
+        """Punch a part; how many bytes the file takes less.
+
+        Nobody may write meanwhile. ``live``: pages of all trees but that of the free pages, as LMDB counts them;
+        ``oldest``: the number of the oldest view that is being read, or of the last transaction.
+        0 where the file system cannot do it, or the file is not understood.
+        """
+        if self._punch is None:
+            return 0
+        before = os.fstat(self._fd).st_blocks
+        try:
+            meta = read_meta(self._fd)
+            if meta.number != self._number:
+                self._runs = _runs(self._look(meta, live, min(oldest, meta.number)))
+                self._number = meta.number
+            self._punch_some(self._punch, meta)
+        except (Strange, OSError):
+            pass
+        return (before - os.fstat(self._fd).st_blocks) * 512
+
+    def _look(self, meta: Meta, live: int, limit: int) -> list[int]:
+        """Free pages that are worth giving back, sorted. Raises ``Strange``."""
         numbers: list[int] = []
         count = 0
-        for freed, some in free_pages(fd, meta):
+        for freed, some in free_pages(self._fd, meta):
             count += len(some)
             if freed < limit:
                 numbers += some
         if 2 + meta.free_tree + live + count != meta.pages or len(set(numbers)) != len(numbers):
             raise Strange
         numbers.sort()
-        del numbers[: kept(fd) // meta.page_size]
-        _punch(punch, fd, _runs(numbers), meta)
-    except (Strange, OSError):
-        pass
-    return (before - os.fstat(fd).st_blocks) * 512
+        del numbers[: kept(self._fd) // meta.page_size]
+        return numbers
 
-
-def _punch(punch: Puncher, fd: int, runs: Iterator[tuple[int, int]], meta: Meta) -> None:
-    most = max(SLICE_LEAST, meta.pages * meta.page_size // SLICE_SHARE)
-    for first, last in runs:
-        start, end = first * meta.page_size, (last + 1) * meta.page_size
-        while most > 0 and (part := _data_between(fd, start, end)) is not None:
-            start, stop = part
-            stop = min(stop, start + most)
-            punch(fd, start, stop - start)
-            most -= stop - start
-            start = stop
+    def _punch_some(self, punch: Puncher, meta: Meta) -> None:
+        most = max(SLICE_LEAST, meta.pages * meta.page_size // SLICE_SHARE)
+        for first, last in self._runs:
+            start, end = first * meta.page_size, (last + 1) * meta.page_size
+            while (part := _data_between(self._fd, start, end)) is not None:
+                if most <= 0:
+                    self._runs = chain([(part[0] // meta.page_size, last)], self._runs)
+                    return
+                start, stop = part
+                stop = min(stop, start + most)
+                punch(self._fd, start, stop - start)
+                most -= stop - start
+                start = stop
 
 
 def _data_between(fd: int, start: int, end: int) -> tuple[int, int] | None:

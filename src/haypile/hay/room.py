@@ -107,7 +107,7 @@ def give_back(hay: Hay, *, wholly: bool = False) -> int:
         fd = os.open(hay.directory / "hay" / "data.mdb", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return 0
-    given = 0
+    given, file = 0, holes.Holes(fd)
     try:
         while holes.is_worth_while(fd, 0):
             live, page_size = live_pages(hay)
@@ -121,7 +121,7 @@ def give_back(hay: Hay, *, wholly: bool = False) -> int:
                 live, _ = live_pages(hay)
                 # Killed readers need nothing any more.
                 hay.env.reader_check()
-                part = holes.give_back(fd, live, holes.oldest_view(hay.env))
+                part = file.give_back(live, holes.oldest_view(hay.env))
             given += part
             if part <= 0:
                 hay.respite = time.monotonic() + RESPITE
