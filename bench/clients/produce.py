@@ -25,6 +25,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, required=True, help="bytes of a body")
     parser.add_argument("--confirm", action="store_true")
     parser.add_argument("--persistent", action="store_true")
+    parser.add_argument("--expiration", help="of each message, ms")
     parser.add_argument("--mandatory", action="store_true")
     parser.add_argument("--queue", help="declare it first, and ask its depth after each phase")
     parser.add_argument("--durable", action="store_true")
@@ -45,7 +46,7 @@ class Producer:
         self.body = os.urandom(options.size)
         self.keys = [options.key.format(number) for number in range(options.keys)]
         mode = pika.DeliveryMode.Persistent if options.persistent else pika.DeliveryMode.Transient
-        self.properties = pika.BasicProperties(delivery_mode=mode)
+        self.properties = pika.BasicProperties(delivery_mode=mode, expiration=options.expiration)
 
     def publish(self, count: int, end: int, depth: int) -> None:
         """``count`` bodies then ``end`` empty ones; reports the time at each tenth, and the CPU.

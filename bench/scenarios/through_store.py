@@ -15,8 +15,8 @@ def sample(consume: list[str], produce: list[str], scale: Scale, transport: Tran
 
 SCENARIOS = (
     Scenario(
-        "store-ttl",
-        "1 to 1, auto-ack, a queue with a message TTL, 100 B",
-        partial(sample, ["--ttl", "600000"], []),
+        "store-expiration",
+        "1 to 1, auto-ack, each message with an expiration, 100 B",
+        partial(sample, [], ["--expiration", "600000"]),
     ),
 )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import haypile.fronts.blocking  # noqa: F401 - everything that is wrapped is loaded now
-from haypile.broker import backlog, consuming, lanekeeping, queue, recovery, settle, source
+from haypile.broker import aging, backlog, consuming, lanekeeping, queue, recovery, settle, source
 from haypile.broker.batch import Batch
 from haypile.broker.due import Due
 from haypile.broker.holdings import Holdings, Moving
@@ -61,6 +61,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "retires lane": (lanekeeping, "retire_lane"),
     "recover": (recovery, "recover"),
     "expire": (Due, "settle"),
+    "look into lane": (aging, "look"),
     "open": (SessionFile, "create"),
     "make store": (Hay, "_build"),
     "close": (recovery, "leave"),

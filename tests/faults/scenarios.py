@@ -32,6 +32,7 @@ QUEUES: dict[str, tuple[dict[str, Any], bool]] = {
     "lasting": ({}, True),
     "dlx": (DEAD, False),
     "ttl": ({"x-message-ttl": 1, **DEAD}, False),
+    "aging": ({"x-message-ttl": 150, **DEAD}, True),
     "dead": ({}, False),
 }
 FANNED = ("plain", "other")
@@ -341,6 +342,30 @@ def consume_passing(stage: Stage) -> None:
     program.close()
 
 
+def consume_aging(stage: Stage) -> None:
+    """From a queue whose messages expire, by way of the lane: some are held meanwhile, some in the lane."""
+    program, other = Program(stage, "v1"), Program(stage, "v2")
+    program.channel.basic_qos(prefetch_count=4)
+    program.consume("aging")
+    other.send("aging")
+    program.wait_for(1)
+    for lasting in (False, True, False, False):
+        other.send("aging", lasting=lasting)
+    program.wait_for(4)
+    other.send("aging", size=700)
+    time.sleep(0.2)
+    program.connection.process_data_events(0)
+    program.refuse(requeue=True)
+    program.ack(1)
+    for lasting, held in ((False, 3), (True, 4), (False, 4)):
+        other.send("aging", lasting=lasting)
+        program.wait_for(held)
+    other.close()
+    time.sleep(0.2)
+    program.refuse(requeue=False)
+    program.close()
+
+
 def get(stage: Stage) -> None:
     """One by one, from a queue with a consumer that has credit for nothing more."""
     program = Program(stage, "v1")
@@ -479,6 +504,7 @@ SCENARIOS = {
     "publish into a replaced lane": Scenario(declared, publish_into_replaced_lane),
     "consume": Scenario(declared, consume, holdings.RESERVE + 8),
     "consume what passes": Scenario(declared, consume_passing, holdings.RESERVE + 4),
+    "consume what expires": Scenario(declared, consume_aging, holdings.RESERVE + 3),
     "get": Scenario(busy, get, holdings.RESERVE + 4),
     "expire": Scenario(declared, expire),
     "delete": Scenario(consumed, delete),

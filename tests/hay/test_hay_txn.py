@@ -122,10 +122,10 @@ def test_a_message_may_count_for_less_than_its_record(hay: Hay) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_kept_together_as_one_by_one(hay: Hay, count: int) -> None:
-    rows = [(order(number), b"r" * (300 * number), 3) for number in range(1, count + 1)]
+    rows = [(order(number), b"r" * (300 * number), 3, number * 7) for number in range(1, count + 1)]
     with hay.write() as txn:
-        for tag, (at, record, flags) in enumerate(rows, 7):
-            txn.keep(1, tag, 4, at, record, flags=flags)
+        for tag, (at, record, flags, expires) in enumerate(rows, 7):
+            txn.keep(1, tag, 4, at, record, flags=flags, expires=expires)
         txn.keep_run(2, 7, 4, rows)
         one, other = ([(tag, txn.held(session, tag)) for tag, _ in txn.taken(session)] for session in (1, 2))
         assert len(one) == count

@@ -32,6 +32,7 @@ QUEUES: dict[str, tuple[dict[str, Any], bool]] = {
     "plain4": ({}, True),
     "dlx": (DEAD, False),
     "ttl": ({"x-message-ttl": 30, **DEAD}, False),
+    "aging": ({"x-message-ttl": 200, **DEAD}, True),
     "short": ({"x-max-length": 20, **DEAD}, False),
     "full": ({"x-max-length": 30, "x-overflow": "reject-publish"}, False),
     "prio": ({"x-max-priority": 5}, False),
@@ -250,7 +251,7 @@ class Consumer:
             if chance < 0.05:
                 channel.basic_nack(method.delivery_tag, requeue=True)
                 return
-            if chance < 0.15 and queue in ("dlx", "ttl", "short"):
+            if chance < 0.15 and queue in ("dlx", "ttl", "aging", "short"):
                 channel.basic_reject(method.delivery_tag, requeue=False)
                 return
             pen.write("A", name, origin.decode() if queue == "dead" and origin != b"-" else queue)

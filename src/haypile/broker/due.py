@@ -16,15 +16,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from haypile.broker import aside, shrinking
+from haypile.broker import aging, aside, shrinking
 from haypile.broker.declare import queue as queues
-from haypile.broker.enqueue import EXPIRE_BATCH, MS, Arrivals
-from haypile.broker.queue import EXPIRING, NO_LOOK
+from haypile.broker.enqueue import EXPIRE_BATCH, Arrivals
+from haypile.broker.queue import EXPIRING, MS, NO_LOOK, QueueHandle
 from haypile.hay.due import first_due, put_due, take_due
 
 if TYPE_CHECKING:
     from haypile.broker.declare.context import Context
-    from haypile.broker.queue import QueueHandle
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
 
@@ -105,7 +104,7 @@ class Due:
                 txn = moving.txn
                 context = session.context(moving)
                 arrivals = Arrivals(session, txn)
-                left = batch
+                left, passers = batch, list[QueueHandle]()
                 for when, kind, queue_id in take_due(txn, arrivals.now, batch):
                     if kind == HELD_BACK:
                         aside.release(arrivals, left)
@@ -119,6 +118,11 @@ class Due:
                     else:
                         if is_looked_at(handle, when):
                             set_look(handle, NO_LOOK)
+                        if handle.ages:
+                            if handle.lane is None and queue_id not in session.sources:
+                                passers.append(handle)
+                            if not aging.look(moving, arrivals, handle):
+                                self.note(txn, arrivals.now, HEAD, queue_id)
                         if left > 0:
                             left -= arrivals.expire(handle, left)
                         self.note_head(txn, handle)
@@ -126,6 +130,8 @@ class Due:
                 txn.on_commit.append(lambda due=first: setattr(self.gates, "due", due))  # type: ignore[misc]
             session.notify(context)
             session.wake_all(arrivals)
+            for handle in passers:
+                handle.close_lane()  # it takes room for as long as somebody has it open
 
     def catch_up(self) -> None:
         """Do what is late, before an answer could tell: a program that only asks turns no loop."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import aside, deadletter, message
 from haypile.broker.message import FLAGS_AT, HEADER, HEADER_SIZE, ORDER, PERSISTENT
+from haypile.broker.queue import MS
 from haypile.hay.counters import DEAD_LETTERED, EXPIRED, MOST
 from haypile.hay.layout import JOURNALED
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
 
-#: ns of a millisecond.
-MS = 1_000_000
 #: RabbitMQ hands a message with a TTL of 0 to a consumer that is waiting; ours needs this long to
 #: come and take it, ns.
 GRACE = 20 * MS
@@ -247,7 +246,7 @@ class Arrivals:
             encoded,
             decoded.body,
             decoded.priority,
-            decoded.flags & ~message.HELD_BACK,
+            decoded.flags & ~(message.HELD_BACK | message.AGING),
         )
         self.deliver(route, tuple(dead.routing_keys), new, time, decoded)
 

@@ -9,18 +9,19 @@ the same words and flags as the long way does, at each message, and says False b
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from pika.spec import BasicProperties
 
-from haypile.broker import message
+from haypile.broker import aging, message
 from haypile.broker.channel import Channel, Mode
 from haypile.broker.errors import AMQPError
 from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.publish import confirm
-from haypile.broker.message import HEADER, PERSISTENT
+from haypile.broker.message import AGING, HEADER, PERSISTENT
 from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ACK_BATCH
@@ -110,7 +111,9 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
     version, clock, patience = publisher.topology.version, publisher.clock, publisher.patience
     hay = session.vhost.hay
     batch, keep, handles = session.batch.items, session.batch.keep, (handle,)
-    pack, nonce, sender, length, offer = HEADER.pack, session.nonce, session.id, len(prefix), handle.offer
+    pack, nonce, sender, length = HEADER.pack, session.nonce, session.id, len(prefix)
+    # Where rules change, so does the version, and another way is found.
+    offer, ages = (functools.partial(aging.offer, handle), AGING) if handle.ages else (handle.offer, 0)
     journaled = publisher.journals if handle.durable else 0
     enroute, hurried = publisher.enroute, publisher.hurried
 
@@ -135,7 +138,7 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         if now <= publisher.last:
             now = publisher.last + 1
         publisher.last = now
-        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags)
+        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags | ages)
         record = b"".join((header, prefix, encoded, body))
         try:
             if not (batch or expiration) and offer(record, hurried if flags & journaled else patience):

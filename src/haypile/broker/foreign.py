@@ -65,7 +65,8 @@ class ForeignHandle(QueueHandle):
     def __init__(self, session: Session, queue: Queue) -> None:
         super().__init__(session.vhost, queue)
         self.session = session
-        self.plain = False
+        self.plain = self.lanes = False
+        self.ages = 0
         self.durable = False
         self.foreign = True
         self.address = address_of(queue.arguments)

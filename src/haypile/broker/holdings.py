@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.aging import expires_of
 from haypile.broker.message import FLAGS_AT
 from haypile.broker.queue import TOKENS, count_lane
 from haypile.broker.raw import record_of
@@ -151,6 +152,7 @@ class Holdings:
                     unacked.record,
                     flags=self.flags_of(unacked.handle, unacked.record),
                     deliveries=unacked.deliveries,
+                    expires=expires_of(unacked.handle, unacked.record),
                 )
                 unacked.number, unacked.order = number, order
                 moving.leaving.append(unacked)
@@ -158,7 +160,7 @@ class Holdings:
     def keep(self, handle: QueueHandle, landed: Sequence[Landed]) -> list[Taken]:
         """Move what has just been received to the taken list, where the journal finds what is persistent."""
         session, nonce, number = self.session, self.session.nonce, self.next_number
-        rows: list[tuple[bytes, bytes, int]] = []
+        rows: list[tuple[bytes, bytes, int, int]] = []
         try:
             with self.write() as moving:
                 session.vhost.topology.sync(moving.txn)
@@ -167,7 +169,8 @@ class Holdings:
                     moving.move(slot)
                     if record.startswith(nonce) and len(record) >= message.HEADER_SIZE:
                         flags = self.flags_of(handle, record)
-                        rows.append((message.order_of(record), record, flags and flags | NOTED))
+                        expires = expires_of(handle, record)
+                        rows.append((message.order_of(record), record, flags and flags | NOTED, expires))
                     else:
                         session.set_aside(handle.queue.name, record)
                 moving.txn.keep_run(session.id, number, handle.id, rows)
@@ -366,4 +369,8 @@ class Moving:
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(handle.queue.name, record)
             return
-        self.txn.put(handle.id, message.order_of(record), record, flags=holdings.flags_of(handle, record))
+        flags, expires = holdings.flags_of(handle, record), expires_of(handle, record)
+        self.txn.put(handle.id, message.order_of(record), record, flags=flags, expires=expires)
+        if expires:
+            handle.mark_expiring()
+            session.due.note_arrival(self.txn, handle, expires)

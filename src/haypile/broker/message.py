@@ -34,8 +34,10 @@ ORDER = struct.Struct(">BQI")
 PERSISTENT = 1
 #: Was held back: to brokers its x-delay is the negative of what it says, to clients what it says.
 HELD_BACK = 2
+#: Its queue had a message TTL when it went into the lane: should it ever get into the store, it expires (``queue``).
+AGING = 4
 #: What that byte may be of a persistent message.
-PERSISTENTS = (b"\x01", b"\x03")
+PERSISTENTS = (b"\x01", b"\x05", b"\x03", b"\x07")
 FLAGS_AT = HEADER_SIZE - 1
 
 #: Distinct property sets remembered by each codec cache; beyond it the cache starts anew.

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from pika.spec import BasicProperties
 
-from haypile.broker import aside, message
+from haypile.broker import aging, aside, message
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.enroute import EnRoute
-from haypile.broker.message import HEADER, PERSISTENT
+from haypile.broker.message import AGING, HEADER, PERSISTENT
 from haypile.broker.pressure import Congested, Unfinished
 from haypile.broker.properties import copied_to
 from haypile.hay.counters import PUBLISHED
@@ -146,6 +146,9 @@ class Publisher:
             priority = properties.priority or 0
             flags = PERSISTENT if properties.delivery_mode == 2 else 0
             expiration = properties.expiration
+        for handle in handles:
+            if handle.ages:
+                flags |= AGING
         record = b"".join(
             (
                 HEADER.pack(session.nonce, now, session.id, len(body), len(encoded), len(prefix), priority, flags),
@@ -197,7 +200,7 @@ class Publisher:
             # Like RabbitMQ, whether the queue takes it or not. (A word of memory is slow to read.)
             handle.published = published = handle.published + 1
             handle.counts[PUBLISHED] = published
-            if not handle.offer(record, at_first):
+            if not (aging.offer(handle, record, at_first) if handle.ages else handle.offer(record, at_first)):
                 rest.append(handle)
             elif handle.retired():
                 self.session.rescue(handle)
@@ -239,7 +242,7 @@ class Publisher:
 
     def offer_again(self, handle: QueueHandle, record: bytes, patience: float) -> bool:
         """Wait for room in a lane that was full."""
-        if not handle.offer(record, patience):
+        if not (aging.offer(handle, record, patience) if handle.ages else handle.offer(record, patience)):
             return False
         if handle.retired():
             self.session.rescue(handle)

@@ -38,6 +38,10 @@ NOTHING = memoryview(bytes(8)).cast("Q")
 UNCOUNTED = uncounted()
 #: After a vain wait for a lane, so many messages go to the hay without a wait.
 IN_VAIN = 16
+#: ns of a millisecond.
+MS = 1_000_000
+#: Of a shorter TTL the detour once each TTL would be most of what there is to do, ms.
+LEAST_TTL = 100
 #: A wait for a gate was worth it when so many messages went through it.
 WORTH = 4
 #: So many messages in the hay are soon gone; and how long a closed gate is waited for then, seconds.
@@ -48,6 +52,7 @@ class QueueHandle(Elsewhere):
     """A session's way to one queue."""
 
     __slots__ = (
+        "ages",
         "base",
         "counts",
         "counts_deliveries",
@@ -58,6 +63,7 @@ class QueueHandle(Elsewhere):
         "id",
         "in_vain",
         "lane",
+        "lanes",
         "own_consumers",
         "plain",
         "published",
@@ -109,6 +115,17 @@ class QueueHandle(Elsewhere):
             and rules.max_length_bytes is None
             and not rules.max_priority
         )
+        ttl = rules.message_ttl
+        #: The rules leave it to us whether messages go through a lane.
+        self.lanes = self.plain or (
+            ttl is not None
+            and ttl >= LEAST_TTL
+            and rules.max_length is None
+            and rules.max_length_bytes is None
+            and not rules.max_priority
+        )
+        #: How long messages in the lane may live, ns (``aging``); 0: for ever.
+        self.ages = ttl * MS if ttl is not None and self.lanes else 0
 
     @property
     def pushes(self) -> bool:

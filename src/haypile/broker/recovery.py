@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.aging import expires_of
 from haypile.broker.declare import consumers as rows
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import ROW, Moving
@@ -121,6 +122,8 @@ def restore(
         count += 1
     for handle in touched.values():
         handle.close_gate()
+        if handle.expiring:
+            session.due.note_head(txn, handle)
     return count
 
 
@@ -144,7 +147,10 @@ def bury(
             session.set_aside(queue.name, record)
             continue
         flags = REDELIVERED | session.holdings.flags_of(handle, record)
-        txn.put(queue.id, message.order_of(record), record, flags=flags, deliveries=1)
+        expires = expires_of(handle, record)
+        txn.put(queue.id, message.order_of(record), record, flags=flags, deliveries=1, expires=expires)
+        if expires:
+            handle.mark_expiring()
         touched[queue.id] = handle
         count += 1
     return count + restore(session, moving, dead, grave.settled(), touched)

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import due, rows
 from haypile.broker.aside import HELD_BACK, renew
-from haypile.broker.enqueue import MS
 from haypile.broker.entities import Queue
 from haypile.broker.message import ORDER
-from haypile.broker.queue import EXPIRING, NO_LOOK, UNUSED_UNTIL
+from haypile.broker.queue import EXPIRING, MS, NO_LOOK, UNUSED_UNTIL
 from haypile.broker.taken import REDELIVERED
 from haypile.hay.clock import start_after
 from haypile.hay.due import first_due, put_due

@@ -65,7 +65,7 @@ def follow(handles: dict[int, QueueHandle], queue: Queue) -> None:
 
 def unruly(handle: QueueHandle) -> bool:
     """Whether the queue has a lane that its rules do not allow."""
-    return not handle.plain and handle.queue.lane is not None and not handle.queue.deleted and not handle.foreign
+    return not handle.lanes and handle.queue.lane is not None and not handle.queue.deleted and not handle.foreign
 
 
 def adapt(session: Session, handle: QueueHandle) -> None:
@@ -78,7 +78,7 @@ def adapt(session: Session, handle: QueueHandle) -> None:
             return
         arrivals = Arrivals(session, moving.txn)
         short = True
-        if not handle.plain:
+        if not handle.lanes:
             if queue.lane is not None:
                 lanekeeping.retire_lane(moving, context, handle)
             short = arrivals.trim(handle, TRIMMED if session.sliced else None)
@@ -144,5 +144,5 @@ def change(session: Session, operation: Callable[[Context], object]) -> object:
         adapt(session, session.handle_for(queue))
         handle = session.handles.get(queue.id)
         if handle is not None and queue.id not in session.sources:
-            session.forget(handle)
+            handle.close_lane()  # it takes room for as long as somebody has it open
     return result

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
+from haypile.broker.aging import expires_of
 from haypile.broker.deadletter import DELIVERY_LIMIT, REJECTED
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.pressure import Unfinished
@@ -150,7 +151,10 @@ def put_back(
             order = one.order or message.order_of(one.record)
             moving.move(one.slot)
             flags = REDELIVERED | session.holdings.flags_of(handle, one.record)
-            txn.put(handle.id, order, one.record, flags=flags, deliveries=deliveries)
+            expires = expires_of(handle, one.record)
+            txn.put(handle.id, order, one.record, flags=flags, deliveries=deliveries, expires=expires)
+            if expires:
+                handle.mark_expiring()
         elif one.number:
             txn.restore(session.id, one.number, flags=REDELIVERED, deliveries=deliveries)
         else:

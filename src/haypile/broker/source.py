@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from haypile.broker import backlog, message, scarcity
+from haypile.broker import aging, backlog, message, scarcity
 from haypile.broker.backlog import BATCH
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.holdings import RESERVE
@@ -202,6 +202,8 @@ class Source:
     def take(self, budget: int, no_ack: bool) -> Sequence[Taken | Fresh | Landed]:
         """Up to ``budget`` messages (or a ``FAIR`` part), in order. An empty list with ``idle`` unset: try again."""
         handle = self.handle
+        if handle.ages and aging.is_overdue(handle):
+            self.session.due.settle_late()
         if handle.words[handle.base]:
             self.keeps = False
             return backlog.serve(self, budget, no_ack)

@@ -386,24 +386,24 @@ class WriteTxn(Noting):
     # -- sessions -----------------------------------------------------------------------------
 
     def keep(
-        self, session: int, tag: int, queue: int, order: bytes, record: bytes, *, flags: int = 0, deliveries: int = 0
-    ) -> None:
+        self, session: int, tag: int, queue: int, order: bytes, record: bytes, *, flags: int = 0, deliveries: int = 0,
+        expires: int = 0
+    ) -> None:  # fmt: skip
         """Put a message straight into what ``session`` holds, under ``tag``; see ``put``."""
-        value, tail = self._value(record, flags, deliveries, 0, len(record)), queue.to_bytes(4, "big") + order
+        value, tail = self._value(record, flags, deliveries, expires, len(record)), queue.to_bytes(4, "big") + order
         self._put(_tag_key(HELD, session, tag), tail + value)
         if flags & JOURNALED:
             self.note_put(tail, value, PUT)
 
-    def keep_run(self, session: int, first_tag: int, queue: int, rows: Sequence[tuple[bytes, bytes, int]]) -> None:
-        """``keep`` for each of ``rows``: order, record, flags; under ``first_tag``, ``first_tag`` + 1 …"""
+    def keep_run(self, session: int, first_tag: int, queue: int, rows: Sequence[tuple[bytes, bytes, int, int]]) -> None:
+        """``keep`` for each of ``rows``: order, record, flags, expiry; under ``first_tag``, ``first_tag`` + 1 …"""
         if len(rows) == 1:
-            self.keep(session, first_tag, queue, rows[0][0], rows[0][1], flags=rows[0][2])
+            self.keep(session, first_tag, queue, rows[0][0], rows[0][1], flags=rows[0][2], expires=rows[0][3])
             return
-        prefix = _prefix(READY, queue)
-        held: list[tuple[bytes, bytes]] = []
+        prefix, held = _prefix(READY, queue), list[tuple[bytes, bytes]]()
         noted: list[tuple[bytes, bytes]] = []
-        for tag, (order, record, flags) in enumerate(rows, first_tag):
-            key, value = prefix + order, self._value(record, flags, 0, 0, len(record))
+        for tag, (order, record, flags, expires) in enumerate(rows, first_tag):
+            key, value = prefix + order, self._value(record, flags, 0, expires, len(record))
             held.append((_tag_key(HELD, session, tag), key[1:] + value))
             if flags & JOURNALED:
                 noted.append((key, value))

@@ -103,6 +103,7 @@ class Port:
         if (
             words[base]
             or lane is None
+            or handle.ages
             or words[base + GENERATION] != handle.generation
             or handle.generation & 1
             or words[VERSION] != publisher.topology.version
@@ -143,7 +144,7 @@ class Port:
         # As ``Publisher.publish`` does for one queue and no properties.
         now = publisher.now()
         record = b"".join((HEADER.pack(session.nonce, now, session.id, len(body), 0, len(prefix), 0, 0), prefix, body))
-        if not handle.offer(record, PATIENCE):
+        if handle.ages or not handle.offer(record, PATIENCE):
             try:
                 return publisher.store([handle], record, now, 0, None)
             except Congested:
