@@ -15,10 +15,10 @@ from pika.spec import BasicProperties
 
 from haypile.broker import ruling
 from haypile.broker.policies import Policy
-from haypile.broker.queue import EXPIRING, LEAST_TTL, NO_LOOK, QueueHandle
-from haypile.hay.due import take_due
+from haypile.broker.queue import LEAST_TTL, NO_LOOK, QueueHandle
 from tests.broker.test_batch import LASTING, Desk, many
 from tests.broker.test_batch_plain import place
+from tests.broker.test_looks import dead, handle_of, rows, word
 from tests.broker.test_short_store import declare
 
 __all__ = ["place"]
@@ -37,7 +37,7 @@ class Client(Desk):
 
     @property
     def handle(self) -> QueueHandle:
-        return self.session.handle_for(self.session.vhost.topology.queues["brief"])
+        return handle_of(self)
 
     @property
     def in_lane(self) -> int:
@@ -47,11 +47,6 @@ class Client(Desk):
     @property
     def in_store(self) -> int:
         return self.hay.count_now(self.handle.id)
-
-    @property
-    def look(self) -> int:
-        """When somebody looks at the queue, ns."""
-        return self.handle.words[self.handle.base + EXPIRING]
 
     def send(self, *bodies: bytes, way: str = "long", properties: BasicProperties | None = None) -> None:
         for body in bodies:
@@ -77,20 +72,6 @@ class Client(Desk):
         bodies = list(self.box.bodies)
         del self.box.bodies[:]
         return bodies
-
-    def dead(self) -> list[bytes]:
-        """What has expired."""
-        del self.box.bodies[:]
-        bodies = list(self.take())
-        del self.box.bodies[:]
-        return bodies
-
-    def rows(self) -> int:
-        with self.hay.write() as txn:
-            found = take_due(txn, 1 << 62, 1000)
-            for when, kind, queue in found:
-                self.session.due.note(txn, when, kind, queue)
-        return len(found)
 
 
 @pytest.fixture
@@ -141,13 +122,13 @@ def begin(sender: Client, receiver: Client, **options: Any) -> None:
 @pytest.mark.parametrize("no_ack", [True, False])
 def test_through_the_lane(sender: Client, receiver: Client, way: str, no_ack: bool) -> None:
     begin(sender, receiver, no_ack=no_ack)
-    look = sender.look
+    look = word(sender)
     for _ in range(3):
         sender.send(*many(5), way=way)
         assert sender.in_lane == 5 and sender.in_store == 0
         receiver.turn()
         assert receiver.got() == many(5)
-    assert sender.look == look and sender.rows() == 1, "one row for all of them"
+    assert word(sender) == look and len(rows(sender)) == 1, "one row for all of them"
 
 
 def test_left_in_the_lane_it_expires_in_time(sender: Client, receiver: Client, clock: Clock, way: str) -> None:
@@ -165,13 +146,13 @@ def test_left_in_the_lane_it_expires_in_time(sender: Client, receiver: Client, c
         other.session.on_timer()
         assert other.handle.lane is None, "its room is not to be held by who only looked"
         assert sender.in_lane == 1, "what wakes the consumer"
-        assert other.in_store == 4 and not other.dead(), "the look was before their time"
+        assert other.in_store == 4 and not dead(other), "the look was before their time"
         clock.passes(550)
         other.session.on_timer()
-        assert other.dead() == many(3) and other.in_store == 1
+        assert dead(other) == many(3) and other.in_store == 1
         clock.passes(300)
         other.session.on_timer()
-        assert other.dead() == [b"later"]
+        assert dead(other) == [b"later"]
     finally:
         other.session.close()
     receiver.ask(spec.Basic.Ack(1))
@@ -190,21 +171,21 @@ def test_nobody_is_given_what_has_expired(sender: Client, receiver: Client, cloc
     clock.passes(600)
     receiver.turn()
     assert receiver.got() == [b"fresh"]
-    assert receiver.dead() == many(4)
+    assert dead(receiver) == many(4)
 
 
 def test_after_a_look_the_next_one_goes_by_way_of_the_store(sender: Client, receiver: Client, clock: Clock) -> None:
     begin(sender, receiver, no_ack=True)
     clock.passes(TTL + 100)
     receiver.session.on_timer()
-    assert sender.look == NO_LOOK and sender.rows() == 0
+    assert word(sender) == NO_LOOK and len(rows(sender)) == 0
     sender.send(b"0")
     assert sender.in_store == 1 and sender.in_lane <= 1, "a token"
     receiver.turn()
     sender.send(b"1", b"2")
     assert sender.in_store == 0 and sender.in_lane == 2
     receiver.turn()
-    assert receiver.got() == many(3) and sender.rows() == 1
+    assert receiver.got() == many(3) and len(rows(sender)) == 1
 
 
 def test_nobody_looked_yet(sender: Client, receiver: Client, clock: Clock, way: str) -> None:
@@ -217,7 +198,7 @@ def test_nobody_looked_yet(sender: Client, receiver: Client, clock: Clock, way: 
     sender.send(b"new", way=way)
     assert sender.in_store >= 1
     receiver.turn()
-    assert receiver.got() == [b"new"] and receiver.dead() == [b"old"]
+    assert receiver.got() == [b"new"] and dead(receiver) == [b"old"]
 
 
 def test_sent_after_the_look(
@@ -237,10 +218,10 @@ def test_sent_after_the_look(
     with monkeypatch.context() as slowly:
         slowly.setattr(QueueHandle, "offer", slow)
         sender.send(b"after", way="long" if way == "short" else way)
-    assert sender.in_lane <= 1 and sender.in_store == 1 and sender.rows() == 1, "a token at most"
+    assert sender.in_lane <= 1 and sender.in_store == 1 and len(rows(sender)) == 1, "a token at most"
     clock.passes(TTL + 100)
     sender.session.on_timer()
-    assert sender.dead() == [b"before", b"after"]
+    assert dead(sender) == [b"before", b"after"]
 
 
 @pytest.mark.parametrize("properties", [None, LASTING], ids=["transient", "persistent"])
@@ -263,14 +244,14 @@ def test_given_back(
         receiver.session.holdings.spill()
     clock.passes(900)
     sender.session.on_timer()
-    assert not sender.dead() and sender.in_store == 0, "held"
+    assert not dead(sender) and sender.in_store == 0, "held"
     receiver.session.close()
     assert sender.in_store == 3
     sender.session.on_timer()
-    assert not sender.dead(), "not yet"
+    assert not dead(sender), "not yet"
     clock.passes(200)
     sender.session.on_timer()
-    assert sender.dead() == many(3)
+    assert dead(sender) == many(3)
 
 
 def test_the_lane_goes_with_its_consumer(place: Path, sender: Client, clock: Clock) -> None:
@@ -282,10 +263,10 @@ def test_the_lane_goes_with_its_consumer(place: Path, sender: Client, clock: Clo
     assert sender.in_store == 4, "and the one that was held"
     clock.passes(600)
     sender.session.on_timer()
-    assert sender.dead() == [b"first"]
+    assert dead(sender) == [b"first"]
     clock.passes(500)
     sender.session.on_timer()
-    assert sender.dead() == many(3)
+    assert dead(sender) == many(3)
 
 
 KILLED = """
@@ -312,10 +293,10 @@ def test_held_by_one_that_was_killed(place: Path, sender: Client, clock: Clock) 
         sender.send(b"1", b"2")
     clock.passes(TTL + 100)
     sender.session.due.settle_late()
-    assert sender.look == NO_LOOK and not sender.rows()
+    assert word(sender) == NO_LOOK and not rows(sender)
     other = Client(place)
     other.session.on_timer()
-    assert other.dead() == many(3)
+    assert dead(other) == many(3)
     other.session.close()
 
 
@@ -327,12 +308,12 @@ def test_with_an_expiration_of_its_own(sender: Client, receiver: Client, clock: 
     sender.send(b"2")
     clock.passes(200)
     sender.session.on_timer()
-    assert not sender.dead(), "it is behind one that has not expired"
+    assert not dead(sender), "it is behind one that has not expired"
     receiver.ask(spec.Basic.Ack(1))
     receiver.turn()
     receiver.ask(spec.Basic.Ack(2))
     receiver.turn()
-    assert receiver.got() == [b"0", b"2"] and sender.dead() == [b"1"]
+    assert receiver.got() == [b"0", b"2"] and dead(sender) == [b"1"]
 
 
 def test_a_short_ttl_needs_the_store(place: Path, sender: Client, receiver: Client) -> None:
@@ -364,15 +345,15 @@ def test_a_policy_that_comes_later(sender: Client, receiver: Client, clock: Cloc
     publish(b"aging")
     clock.passes(TTL + 100)
     sender.session.on_timer()
-    assert not sender.dead()
+    assert not dead(sender)
     for tag in (1, 2, 3):
         receiver.ask(spec.Basic.Ack(tag))
         receiver.turn()
-    assert receiver.got() == [b"1", b"2"] and sender.dead() == [b"aging"]
+    assert receiver.got() == [b"1", b"2"] and dead(sender) == [b"aging"]
     publish(b"3")
     receiver.turn()
-    receiver.ask(spec.Basic.Ack(4) if b"3" in receiver.got() else spec.Basic.Ack(3))
-    receiver.turn()
+    assert receiver.got() == [b"3"]
+    receiver.ask(spec.Basic.Ack(4))
     handle = sender.session.handle_for(sender.session.vhost.topology.queues["plain"])
     assert handle.queue.lane is not None and handle.ages == TTL * 1_000_000
     ruling.clear_policy(sender.session, "p")

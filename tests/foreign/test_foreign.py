@@ -15,7 +15,9 @@ import posix_ipc
 import pytest
 
 import haypile as pika
+from haypile.broker import ruling
 from haypile.broker.foreign import ForeignHandle
+from haypile.broker.policies import Policy
 from haypile.lanes.errors import LaneGone
 from tests.foreign.conftest import DEPTH, Stranger
 
@@ -344,3 +346,15 @@ def breaking(queue: Any) -> Any:
     found = Mock(wraps=queue)
     found.receive = third_fails(queue.receive, OSError("gone"))
     return found
+
+
+def test_a_policy_makes_no_queue_of_ours_of_it(channel: Any, stranger: Stranger) -> None:
+    """A message TTL is nothing that its owner could follow: what is published goes to it all the same."""
+    session = channel.connection._impl.wire.session
+    ruling.set_policy(session, Policy("ttl", "raw", {"message-ttl": 60_000}, 0, "queues"))
+    handle = session.handle_for(session.vhost.topology.queues["raw"])
+    assert handle.rules.message_ttl == 60_000 and not handle.lanes and not handle.ages, "no detour by the store"
+    for body in (b"1", b"2"):
+        channel.basic_publish("", "raw", body)
+    number = 0 if stranger.kind == "posix" else 1
+    assert [stranger.receive() for _ in range(3)] == [(b"1", number), (b"2", number), None]

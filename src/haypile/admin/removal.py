@@ -72,11 +72,12 @@ def remove(target: VhostTarget, *, force: bool = False) -> int:
     except FileNotFoundError:
         grave = directory
     count = bury(grave, target.transport, target.group)
-    # Removals that were killed here before: a second attempt at one finds no directory of its name.
-    for transport, abandoned in graves(top.parent):
-        bury(abandoned, transport, target.group)
     if target.journal is not None:
         shutil.rmtree(target.journal, ignore_errors=True)
+    # Removals that were killed here before: a second attempt at one finds no directory of its name.
+    for transport, abandoned in graves(top.parent):
+        if transport == target.transport:
+            bury(abandoned, transport, target.group)
     return count
 
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haypile.broker.enroute import depth_of
 from haypile.broker.message import AGING, FLAGS_AT, HEADER
-from haypile.broker.queue import EXPIRING, MS, NO_LOOK
+from haypile.broker.queue import EXPIRING, MS, NO_LOOK, depth_of
 
 if TYPE_CHECKING:
     from haypile.broker.enqueue import Arrivals

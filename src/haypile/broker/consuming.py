@@ -51,7 +51,7 @@ def start(
             arguments=arguments,
         )
         handle = session.handle_for(queue)
-        if queue.lane is None and handle.lanes and not handle.foreign:
+        if queue.lane is None and handle.lanes:
             make_lane(moving, context, handle)
         elif handle.changing:
             handle.mend(moving.txn)

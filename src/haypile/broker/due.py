@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 from haypile.broker import aging, aside, shrinking
 from haypile.broker.declare import queue as queues
 from haypile.broker.enqueue import EXPIRE_BATCH, Arrivals
-from haypile.broker.queue import EXPIRING, MS, NO_LOOK, QueueHandle
+from haypile.broker.queue import EXPIRING, MS, NO_LOOK, QueueHandle, let_go
 from haypile.hay.due import first_due, put_due, take_due
 
 if TYPE_CHECKING:
     from haypile.broker.declare.context import Context
+    from haypile.broker.holdings import Moving
     from haypile.broker.session import Session
     from haypile.hay.txn import WriteTxn
 
@@ -73,7 +74,8 @@ class Due:
             txn.on_commit.append(functools.partial(set_look, handle, head.expires))
 
     def note_arrival(self, txn: WriteTxn, handle: QueueHandle, expires: int) -> None:
-        """A message came that expires then, perhaps as the head of the queue."""
+        """A message came that expires then, perhaps as the head of the queue. Under the write lock."""
+        handle.mark_expiring()
         if not is_looked_at(handle, expires):
             self.note_head(txn, handle)
 
@@ -104,7 +106,7 @@ class Due:
                 txn = moving.txn
                 context = session.context(moving)
                 arrivals = Arrivals(session, txn)
-                left, passers = batch, list[QueueHandle]()
+                left, looked = batch, list[QueueHandle]()
                 for when, kind, queue_id in take_due(txn, arrivals.now, batch):
                     if kind == HELD_BACK:
                         aside.release(arrivals, left)
@@ -116,22 +118,24 @@ class Due:
                     if kind == UNUSED:
                         self.expire_queue(txn, handle, context, arrivals.now)
                     else:
-                        if is_looked_at(handle, when):
-                            set_look(handle, NO_LOOK)
-                        if handle.ages:
-                            if handle.lane is None and queue_id not in session.sources:
-                                passers.append(handle)
-                            if not aging.look(moving, arrivals, handle):
-                                self.note(txn, arrivals.now, HEAD, queue_id)
-                        if left > 0:
-                            left -= arrivals.expire(handle, left)
-                        self.note_head(txn, handle)
+                        looked.append(handle)
+                        left -= self.look(moving, arrivals, handle, when, left)
                 first = first_due(txn)
                 txn.on_commit.append(lambda due=first: setattr(self.gates, "due", due))  # type: ignore[misc]
             session.notify(context)
             session.wake_all(arrivals)
-            for handle in passers:
-                handle.close_lane()  # it takes room for as long as somebody has it open
+            for handle in (*looked, *arrivals.touched.values()):
+                let_go(handle)
+
+    def look(self, moving: Moving, arrivals: Arrivals, handle: QueueHandle, when: int, most: int) -> int:
+        """Give up what has expired, ``most`` messages of it; how many there were. ``when``: what the row said."""
+        if is_looked_at(handle, when):
+            set_look(handle, NO_LOOK)
+        if handle.ages and not aging.look(moving, arrivals, handle):
+            self.note(moving.txn, arrivals.now, HEAD, handle.id)
+        count = arrivals.expire(handle, most) if most > 0 else 0
+        self.note_head(moving.txn, handle)
+        return count
 
     def catch_up(self) -> None:
         """Do what is late, before an answer could tell: a program that only asks turns no loop."""

@@ -80,7 +80,6 @@ class Arrivals:
         self.txn.put(handle.id, order, record, flags=flags, expires=expires, weight=weight, awaited=self.awaited)
         self.trim(handle)
         if expires:
-            handle.mark_expiring()
             self.session.due.note_arrival(self.txn, handle, expires)
         return True
 

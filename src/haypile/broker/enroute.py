@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from haypile.broker.queue import depth_of
 from haypile.hay.errors import Busy, OutOfRoom
-from haypile.lanes.errors import LaneGone
 
 if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
@@ -81,14 +81,3 @@ class EnRoute:
     def left(self) -> list[QueueHandle]:
         """Queues whose lanes are to be emptied before the session is over."""
         return [handle for handle in self.sent_before if depth_of(handle)]
-
-
-def depth_of(handle: QueueHandle) -> int:
-    """How much is in the lane that the messages went into; whoever retired it has brought them home."""
-    lane = handle.lane
-    if lane is None or handle.queue.deleted or handle.retired():
-        return 0
-    try:
-        return lane.depth()
-    except LaneGone:
-        return 0

@@ -63,12 +63,9 @@ class ForeignHandle(QueueHandle):
     __slots__ = ("address", "done", "kernel", "prefix", "session")
 
     def __init__(self, session: Session, queue: Queue) -> None:
-        super().__init__(session.vhost, queue)
+        super().__init__(session.vhost, queue, foreign=True)
         self.session = session
-        self.plain = self.lanes = False
-        self.ages = 0
         self.durable = False
-        self.foreign = True
         self.address = address_of(queue.arguments)
         self.kernel: ForeignLane | None = None
         self.prefix = message.encode_prefix("", queue.name)

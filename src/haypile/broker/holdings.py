@@ -372,5 +372,4 @@ class Moving:
         flags, expires = holdings.flags_of(handle, record), expires_of(handle, record)
         self.txn.put(handle.id, message.order_of(record), record, flags=flags, expires=expires)
         if expires:
-            handle.mark_expiring()
             session.due.note_arrival(self.txn, handle, expires)

@@ -79,7 +79,7 @@ def refit(moving: Moving, handle: QueueHandle, got: Sequence[Taken | Fresh]) -> 
     session = moving.holdings.session
     vhost, row = session.vhost, handle.queue.lane
     now = vhost.clock.monotonic()
-    if now < vhost.asking.due or not handle.lanes or handle.foreign:
+    if now < vhost.asking.due or not handle.lanes:
         return False
     if row is None:
         return make_lane(moving, session.context(moving), handle)

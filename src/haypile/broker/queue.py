@@ -75,7 +75,7 @@ class QueueHandle(Elsewhere):
         "words",
     )
 
-    def __init__(self, vhost: Vhost, queue: Queue) -> None:
+    def __init__(self, vhost: Vhost, queue: Queue, *, foreign: bool = False) -> None:
         self.vhost = vhost
         self.queue = queue
         self.id = queue.id
@@ -100,7 +100,7 @@ class QueueHandle(Elsewhere):
         #: The queue outlives a reboot, and with it its persistent messages.
         self.durable = queue.durable
         #: The messages are in a kernel queue of somebody else's (``foreign.ForeignHandle``).
-        self.foreign = False
+        self.foreign = foreign
         #: A quorum queue tells its consumers how often a message was delivered before.
         self.counts_deliveries = queue.args.type == "quorum"
         self.adopt()
@@ -108,22 +108,17 @@ class QueueHandle(Elsewhere):
     def adopt(self) -> None:
         """Follow the queue's rules, which are new."""
         self.rules = rules = self.queue.args
-        #: No rule of the queue's looks at its messages: first come, first served, for ever.
-        self.plain = (
-            rules.message_ttl is None
-            and rules.max_length is None
-            and rules.max_length_bytes is None
-            and not rules.max_priority
-        )
         ttl = rules.message_ttl
-        #: The rules leave it to us whether messages go through a lane.
-        self.lanes = self.plain or (
-            ttl is not None
-            and ttl >= LEAST_TTL
-            and rules.max_length is None
+        in_turn = (
+            rules.max_length is None
             and rules.max_length_bytes is None
             and not rules.max_priority
+            and not self.foreign
         )
+        #: No rule of the queue's looks at its messages: first come, first served, for ever.
+        self.plain = in_turn and ttl is None
+        #: Messages may go through a lane of ours.
+        self.lanes = in_turn and (ttl is None or ttl >= LEAST_TTL)
         #: How long messages in the lane may live, ns (``aging``); 0: for ever.
         self.ages = ttl * MS if ttl is not None and self.lanes else 0
 
@@ -312,6 +307,26 @@ class QueueHandle(Elsewhere):
         except LaneGone:
             return False
         return True
+
+
+def depth_of(handle: QueueHandle) -> int:
+    """How much is in the lane that the session last used; whoever retired it has brought that home."""
+    lane = handle.lane
+    if lane is None or handle.queue.deleted or handle.retired():
+        return 0
+    try:
+        return lane.depth()
+    except LaneGone:
+        return 0
+
+
+def let_go(handle: QueueHandle) -> None:
+    """Close the lane of a queue of ours that the session neither publishes to nor consumes from.
+
+    A removed lane takes the kernel's room for as long as somebody has it open.
+    """
+    if not (handle.published or handle.own_consumers or handle.foreign):
+        handle.close_lane()
 
 
 def count_lane(handle: QueueHandle) -> int | None:

@@ -150,7 +150,7 @@ def bury(
         expires = expires_of(handle, record)
         txn.put(queue.id, message.order_of(record), record, flags=flags, deliveries=1, expires=expires)
         if expires:
-            handle.mark_expiring()
+            session.due.note_arrival(txn, handle, expires)
         touched[queue.id] = handle
         count += 1
     return count + restore(session, moving, dead, grave.settled(), touched)

@@ -21,6 +21,7 @@ from haypile.broker.enqueue import Arrivals
 from haypile.broker.entities import Queue
 from haypile.broker.errors import NotAllowed
 from haypile.broker.pressure import Unfinished
+from haypile.broker.queue import let_go
 from haypile.hay.sessions import dead_sessions
 
 if TYPE_CHECKING:
@@ -143,6 +144,6 @@ def change(session: Session, operation: Callable[[Context], object]) -> object:
     for queue in changed.values():
         adapt(session, session.handle_for(queue))
         handle = session.handles.get(queue.id)
-        if handle is not None and queue.id not in session.sources:
-            handle.close_lane()  # it takes room for as long as somebody has it open
+        if handle is not None:
+            let_go(handle)
     return result

@@ -154,7 +154,7 @@ def put_back(
             expires = expires_of(handle, one.record)
             txn.put(handle.id, order, one.record, flags=flags, deliveries=deliveries, expires=expires)
             if expires:
-                handle.mark_expiring()
+                session.due.note_arrival(txn, handle, expires)
         elif one.number:
             txn.restore(session.id, one.number, flags=REDELIVERED, deliveries=deliveries)
         else:

@@ -43,8 +43,9 @@ def export_all(vhosts: tuple[str, ...], sysv: bool, url: str | None, file: Path)
         places = [Place(url, None)]
     else:
         with failures():
-            known = [one.name for one in removal.vhosts(targets.base_directory()) if one.transport == transport]
-        places = [Place(f"{transport}:///{urllib.parse.quote(name, safe='')}", name) for name in vhosts or known]
+            known = removal.vhosts(targets.base_directory())
+            names = vhosts or [one.name for one in known if one.transport == transport]
+        places = [Place(f"{transport}:///{urllib.parse.quote(name, safe='')}", name) for name in names]
     for place in places:
         with place.session("definitions", "export definitions", "use rabbitmqctl export_definitions there") as session:
             format_of.add_vhost(found, session.vhost.name, session.vhost.topology)

@@ -118,7 +118,6 @@ class Holes:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._punch = _puncher()
         #: Neighbours that are still to be punched, as the transaction ``_number`` left them.
         self._runs: Iterator[tuple[int, int]] = iter(())
         self._number = -1
@@ -130,7 +129,8 @@ class Holes:
         ``oldest``: the number of the oldest view that is being read, or of the last transaction.
         0 where the file system cannot do it, or the file is not understood.
         """
-        if self._punch is None:
+        punch = _puncher()
+        if punch is None:
             return 0
         before = os.fstat(self._fd).st_blocks
         try:
@@ -138,7 +138,7 @@ class Holes:
             if meta.number != self._number:
                 self._runs = _runs(self._look(meta, live, min(oldest, meta.number)))
                 self._number = meta.number
-            self._punch_some(self._punch, meta)
+            self._punch_some(punch, meta)
         except (Strange, OSError):
             pass
         return (before - os.fstat(self._fd).st_blocks) * 512

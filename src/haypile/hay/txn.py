@@ -386,9 +386,9 @@ class WriteTxn(Noting):
     # -- sessions -----------------------------------------------------------------------------
 
     def keep(
-        self, session: int, tag: int, queue: int, order: bytes, record: bytes, *, flags: int = 0, deliveries: int = 0,
-        expires: int = 0
-    ) -> None:  # fmt: skip
+        self, session: int, tag: int, queue: int, order: bytes, record: bytes, *,
+        flags: int = 0, deliveries: int = 0, expires: int = 0,
+    ) -> None:
         """Put a message straight into what ``session`` holds, under ``tag``; see ``put``."""
         value, tail = self._value(record, flags, deliveries, expires, len(record)), queue.to_bytes(4, "big") + order
         self._put(_tag_key(HELD, session, tag), tail + value)
