@@ -1,4 +1,4 @@
-"""A queue with a message TTL, and a consumer that holds all it may: what waits behind it expires in its time."""
+"""Expiry: what waits behind a consumer that holds all it may goes at the TTL of the queue, time and again."""
 
 from _show import bodies, connect, fill, settle, show, until, wait_count
 
