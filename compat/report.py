@@ -35,13 +35,17 @@ def markdown(
         parts.append(f"## {area}\n\n| what | program | {' | '.join(others)} |\n|---|---|{'---|' * len(others)}")
         for program in rows:
             cells = [_cell(program, transport, transports[0], results, known, notes) for transport in others]
-            title = (program.title[:1].upper() + program.title[1:]).replace("|", "\\|")
-            parts[-1] += f"\n| {title} | `{program.name}` | {' | '.join(cells)} |"
+            parts[-1] += f"\n| {title(program)} | `{program.name}` | {' | '.join(cells)} |"
         parts[-1] += "\n"
     if notes:
         listed = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, 1))
         parts.append(f"## Differences, explained\n\n{listed}\n")
     return "\n".join(parts)
+
+
+def title(program: Program) -> str:
+    """What a program shows, as its row says it."""
+    return (program.title[:1].upper() + program.title[1:]).replace("|", "\\|")
 
 
 def _cell(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from compat.running import LOOKERS, Outcome, Program, programs
 
-from compat import run
+from compat import report, run
 from tests.conftest import LOCAL_TRANSPORTS
 from tests.support import rabbitmq
 
@@ -143,3 +143,11 @@ def test_the_page_is_of_all_programs_and_transports(capsys: pytest.CaptureFixtur
     assert "--write is for all programs, not for basic_*" in capsys.readouterr().err
     head = run.TABLE.read_text().split("\n|---|", 1)[0].rsplit("\n", 1)[1]
     assert head.split(" | ")[2:] == [*LOCAL_TRANSPORTS[:-1], f"{LOCAL_TRANSPORTS[-1]} |"]
+
+
+def test_the_page_has_each_program_where_compat_write_puts_it() -> None:
+    """A docstring or a row that was changed by hand, without the other."""
+    sections = run.TABLE.read_text().split("\n## ")
+    for program in PROGRAMS:
+        row = f"| {report.title(program)} | `{program.name}` |"
+        assert [section.split("\n", 1)[0] for section in sections if row in section] == [program.area]
