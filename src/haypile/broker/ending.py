@@ -116,6 +116,6 @@ def release(session: Session) -> None:
     finally:
         session.holdings.close()
         session.counters.close()
-        session.file.close()
+        session.file.close(gone=session.gone)
         session.vhost.remove_lanes()
         session.vhost.leave()

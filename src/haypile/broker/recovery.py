@@ -188,6 +188,7 @@ def leave(session: Session) -> None:
             settle_lane(moving, context, handle)
         fold(moving.txn, session.counters.items(), session.vhost.topology.by_id)
         moving.txn.delete_session(session.id)
+    session.gone = True
     session.notify(context)
     woken = {**arrivals.touched, **{handle.id: handle for handle in left if handle.closed}}
     for handle in woken.values():

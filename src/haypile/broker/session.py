@@ -77,6 +77,8 @@ class Session(IdleSession):
         vhost.equip()
         #: The loop has other work: what takes long is done piece by piece (``pressure.Unfinished``), or elsewhere.
         self.sliced = self.offload is not None
+        #: What the session held is given back, and its row deleted.
+        self.gone = False
         self.holdings = Holdings(self, self.info)
         self.journaling = Journaling(self, vhost.hay.journal if self.durable else None, self.offload)
         self.publisher = Publisher(self, self.patience)

@@ -200,8 +200,10 @@ class SessionFile:
         for fd in spare:
             os.close(fd)
 
-    def close(self) -> None:
-        """Goodbye; the session's row is to be gone already. Idempotent.
+    def close(self, *, gone: bool = True) -> None:
+        """Goodbye. Idempotent.
+
+        ``gone``: so is the session's row. Else the files stay for whoever recovers the session, as after a crash.
 
         In a forked child it only lets go of descriptors: the session is the parent's.
         """
@@ -211,7 +213,8 @@ class SessionFile:
         self._drop_spare()
         self.bell.close()
         if self._pid == os.getpid():
-            self._peers.unlink(self.id)
+            if gone:
+                self._peers.unlink(self.id)
             with self._peers.mutex:
                 os.close(self._fd)
                 self._peers.own.discard(self.id)
