@@ -16,8 +16,8 @@ SIZES = {"100B": 100, "1KB": 1024, "5KB": 5000, "64KB": 65536, "1MB": 1_000_000}
 def work(scale: Scale, size: int) -> int:
     """Messages of one run."""
     if size > 100_000:
-        return scale.pick(20, 200, 600)
-    return scale.pick(40, 1_500, 6_000) if size > 8192 else scale.pick(300, 12_000, 40_000)
+        return scale.pick(20, 300, 1_200)
+    return scale.pick(40, 3_000, 12_000) if size > 8192 else scale.pick(300, 12_000, 40_000)
 
 
 def sample(size: int, scale: Scale, transport: Transport) -> Sample:

@@ -56,7 +56,7 @@ def gated(request: pytest.FixtureRequest, make_vhost: Any, monkeypatch: pytest.M
 
 def through_the_hay(gated: Gated, small: int) -> None:
     """A message that no lane takes, and ``small`` ones that one does."""
-    gated.publish(20_000)
+    gated.publish(2_000_000)
     assert gated.handle.closed
     for _ in range(small):
         gated.publish()
@@ -74,7 +74,7 @@ def test_no_wait_where_the_next_message_closes_the_gate_again(gated: Gated) -> N
     for _ in range(1 + IN_VAIN):
         assert gated.waits == 1
         # A message that fits no lane asks for none.
-        gated.publish(20_000)
+        gated.publish(2_000_000)
         gated.publish()
         assert gated.handle.closed
     # Sooner or later it is tried again: what comes may have changed.

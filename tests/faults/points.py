@@ -33,7 +33,7 @@ from haypile.hay.journal import Journal
 from haypile.hay.sessions import SessionFile
 from haypile.hay.store import Hay
 from haypile.hay.writing import Writing
-from haypile.lanes import landing, posix, sysv
+from haypile.lanes import landing, posix, slab, sysv
 
 #: Step: the function that takes it.
 STEPS: dict[str, tuple[Any, str]] = {
@@ -80,6 +80,7 @@ EFFECTS: list[tuple[Any, str]] = [
     *[(queue.QueueHandle, name) for name in ("close_gate", "open_gate", "begin_change", "end_change")],
     (landing.Landing, "mark"),
     (landing.Landing, "clear"),
+    *[(slab.Slab, name) for name in ("put", "claim", "release", "give_back", "reclaim", "leave")],
     (Announced, "announce"),
     (Announced, "deny"),
     (hay_sessions, "ring"),

@@ -46,6 +46,8 @@ class Stage:
 
     url: str
     ledger: Path
+    #: Bytes of a message, at least.
+    least: int = 0
     #: Connections of the testing process that are open while the program runs.
     companions: list[Program] = field(default_factory=list)
 
@@ -59,6 +61,7 @@ class Program:
 
     def __init__(self, stage: Stage, name: str) -> None:
         self.name = name
+        self.least = stage.least
         self.pen = Pen(stage.ledger, name)
         self.connection = stage.connect()
         self.channel = self.connection.channel()
@@ -84,7 +87,7 @@ class Program:
         self.count += 1
         message = f"{self.name}.{self.count}"
         fan = queue == "fan"
-        body = f"{message} {'-' if fan else queue} ".encode() + b"x" * size
+        body = f"{message} {'-' if fan else queue} ".encode() + b"x" * max(size, self.least)
         self.pen.write("S", message)
         properties = BasicProperties(delivery_mode=2 if lasting else 1, expiration=expiration)
         self.channel.basic_publish("fan" if fan else "", "" if fan else queue, body, properties)
@@ -492,6 +495,8 @@ class Scenario(NamedTuple):
     run: Callable[[Stage], None]
     #: Slots of a landing.
     slots: int = holdings.SLOTS
+    #: Bytes of a message, at least.
+    least: int = 0
 
 
 SCENARIOS = {
@@ -510,3 +515,16 @@ SCENARIOS = {
     "delete": Scenario(consumed, delete),
     "recover": Scenario(leave_a_mess, recover),
 }
+
+#: The same with bodies that no lane takes.
+LARGE = (
+    "publish to a consumer",
+    "publish into a retired lane",
+    "consume",
+    "consume what passes",
+    "consume what expires",
+    "get",
+    "delete",
+    "recover",
+)
+SCENARIOS.update((f"{name}, large", SCENARIOS[name]._replace(least=20_000)) for name in LARGE)

@@ -23,7 +23,7 @@ def vhost(transport: str, mount: Mount, monkeypatch: pytest.MonkeyPatch, tmp_pat
     return Vhost(transport, f"{transport}:///room", {})
 
 
-@pytest.mark.parametrize("size", [7000])
+@pytest.mark.parametrize("size", [7000, 60_000])
 @pytest.mark.parametrize("full", [False, True])
 def test_what_was_held_is_there_afterwards(vhost: Vhost, size: int, *, full: bool) -> None:
     got: list[bytes] = []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pika import spec
 
 from haypile.broker import firehose, texts
+from haypile.broker.bodies import is_apart
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import Foreign, Message, encode_message
 from haypile.broker.properties import add_delivery_count
@@ -59,10 +60,14 @@ class Unacked:
 
     @property
     def record(self) -> bytes:
-        """The message as bytes; empty when the taken list has it."""
+        """The message as bytes, whole; empty when the taken list has it."""
         record = self._record
         if isinstance(record, Message):
             record = self._record = encode_message(record, self.handle.vhost.hay.nonce)
+        bodies = self.handle.bodies
+        if bodies is not None and is_apart(record, bodies.nonce):
+            # Of a deleted queue the body may be gone, and nobody asks for it.
+            return bodies.whole_or_nothing(record) or record
         return record
 
     def drop_record(self) -> None:
@@ -120,6 +125,8 @@ class Channel:
                 batch = handle.deliveries(tag, given, messages)
             else:
                 records: Any = messages
+                if len(messages) > 1 and (session.bodies.met or is_apart(records[0], session.nonce)):
+                    session.bodies.claim(records)
                 consumer.read_all(records, batch, tag, given, step, functools.partial(session.set_aside, name))
         finally:
             # What counts as delivered is, whatever comes in between.
@@ -165,6 +172,8 @@ class Channel:
                 unsettled[given + 1] = slots[slot] = unacked
                 given += 1
         finally:
+            if session.bodies.read:
+                session.holdings.note_apart(messages)
             # What counts as delivered is, whatever comes in between.
             self.delivery_tag = given
             consumer.unacked += given - before
@@ -215,6 +224,9 @@ class Channel:
                 if traced is not None:
                     traced.append((Message(exchange, key, properties, body, 0, 0, 0, 0), redelivered, deliveries))
         finally:
+            if session.bodies.read:
+                landed = [(one.slot, one.record) for one in messages if one.slot >= 0]
+                session.holdings.note_apart([(slot, record) for slot, record in landed if isinstance(record, bytes)])
             self.delivery_tag = given
             consumer.unacked += kept
             self.consumers_unacked += kept

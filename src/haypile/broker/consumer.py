@@ -60,7 +60,8 @@ class Consumer:
         self.limit = limit
         self.priority = priority
         self.arguments = arguments
-        self.read, self.read_all = reader(channel.session.nonce)
+        bodies = channel.session.bodies
+        self.read, self.read_all = reader(channel.session.nonce, bodies.take if no_ack else bodies.look)
         self.unacked = 0
 
     @property

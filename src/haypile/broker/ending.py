@@ -115,6 +115,7 @@ def release(session: Session) -> None:
         session.journaling.close()
     finally:
         session.holdings.close()
+        session.bodies.close()
         session.counters.close()
         session.file.close(gone=session.gone)
         session.vhost.remove_lanes()

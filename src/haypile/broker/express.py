@@ -263,7 +263,7 @@ def acks(session: Session, number: int) -> Acker | None:
     if channel is None or session.closing:
         return None
     holdings, pressure, batch, soon = session.holdings, session.pressure, session.batch.items, session.outbox.soon
-    slots = holdings.slots
+    slots, apart = holdings.slots, holdings.apart
 
     def acknowledge(tag: int) -> bool:
         unacked = channel.unacked
@@ -291,7 +291,9 @@ def acks(session: Session, number: int) -> Acker | None:
                 source.stir()
         counts, slot = one.handle.counts, one.slot
         counts[ACKED] = counts[ACKED] + 1 & MOST
-        if slot >= 0:
+        if slot in apart:
+            holdings.free_slot(slot)
+        elif slot >= 0:
             slots.pop(slot, None)
             holdings.landing.clear(slot)
         else:

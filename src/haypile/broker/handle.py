@@ -22,6 +22,6 @@ def make_handle(session: Session, queue: Queue) -> QueueHandle:
     """The session's handle of ``queue``."""
     if is_foreign(queue.arguments):
         return ForeignHandle(session, queue)
-    if session.vhost.lanes.pollable:
-        return QueueHandle(session.vhost, queue)
-    return BelledHandle(session, queue)
+    handle = QueueHandle(session.vhost, queue) if session.vhost.lanes.pollable else BelledHandle(session, queue)
+    handle.bodies = session.bodies
+    return handle

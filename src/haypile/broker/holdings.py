@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import message
 from haypile.broker.aging import expires_of
+from haypile.broker.bodies import is_apart
 from haypile.broker.message import FLAGS_AT
 from haypile.broker.queue import TOKENS, count_lane
 from haypile.broker.raw import record_of
@@ -34,7 +35,7 @@ from haypile.lanes.errors import LaneGone, NoRoom
 from haypile.lanes.landing import Landing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from haypile.broker.channel import Unacked
     from haypile.broker.queue import QueueHandle
@@ -67,6 +68,8 @@ class Holdings:
         self.session = session
         self.info = info
         self.slots: dict[int, Unacked] = {}
+        #: Records in slots whose bodies are elsewhere.
+        self.apart: dict[int, bytes] = {}
         self.acked: list[int] = []
         #: Messages on their way back to their queues, and whether that counts as a failed delivery.
         self.returning: deque[tuple[Unacked, bool]] = deque()
@@ -113,7 +116,15 @@ class Holdings:
     def free_slot(self, slot: int) -> None:
         """The message in ``slot`` is settled."""
         self.slots.pop(slot, None)
+        if slot in self.apart:
+            self.session.bodies.give_back(self.apart.pop(slot))
         self.landing.clear(slot)
+
+    def note_apart(self, landed: Iterable[Landed]) -> None:
+        """Of these the session has read bodies that are elsewhere, to be given back with the slots."""
+        self.session.bodies.read = False
+        nonce = self.session.nonce
+        self.apart.update((slot, record) for slot, record in landed if is_apart(record, nonce))
 
     def forget(self, taken: Taken) -> None:
         """Drop a message in hand that cannot be delivered (foreign bytes)."""
@@ -142,17 +153,18 @@ class Holdings:
             for slot, unacked in list(self.slots.items()):
                 number = self.next_number
                 self.next_number += 1
-                order = unacked.order or message.order_of(unacked.record)
+                record = unacked.record
+                order = unacked.order or message.order_of(record)
                 moving.move(slot)
                 moving.txn.keep(
                     self.session.id,
                     number,
                     unacked.handle.id,
                     order,
-                    unacked.record,
-                    flags=self.flags_of(unacked.handle, unacked.record),
+                    record,
+                    flags=self.flags_of(unacked.handle, record),
                     deliveries=unacked.deliveries,
-                    expires=expires_of(unacked.handle, unacked.record),
+                    expires=expires_of(unacked.handle, record),
                 )
                 unacked.number, unacked.order = number, order
                 moving.leaving.append(unacked)
@@ -165,8 +177,13 @@ class Holdings:
             with self.write() as moving:
                 session.vhost.topology.sync(moving.txn)
                 moving.write_acks()
+                self.note_apart(landed)
                 for slot, record in landed:
                     moving.move(slot)
+                    if slot in self.apart:
+                        record = session.bodies.whole_or_nothing(record)
+                        if not record:
+                            continue
                     if record.startswith(nonce) and len(record) >= message.HEADER_SIZE:
                         flags = self.flags_of(handle, record)
                         expires = expires_of(handle, record)
@@ -359,11 +376,14 @@ class Moving:
         return self.txn.count(handle.id)[0] + in_lane
 
     def store(self, handle: QueueHandle, slot: int) -> None:
-        """Put the lane record in ``slot`` into the hay (nothing to put for a token)."""
+        """Put the lane record in ``slot`` into the hay (nothing to put for a token, or what was settled)."""
         holdings = self.holdings
         session = holdings.session
-        record = record_of(session, handle.queue.name, holdings.landing.landed(slot))
+        landed = holdings.landing.landed(slot)
+        record = record_of(session, handle.queue.name, landed)
         self.move(slot)
+        if not landed.kind:
+            holdings.note_apart([(slot, landed.record)])
         if not record or handle.queue.deleted:
             return
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:

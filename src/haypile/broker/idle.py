@@ -176,6 +176,8 @@ class IdleSession:
         try:
             with self.vhost.hay.write() as txn:
                 txn.delete_session(self.id)
+                if not txn.session_ids():
+                    txn.on_commit.append(self.vhost.hay.peers.sweep_bodies)
         finally:
             self.file.close()
             self.vhost.leave()

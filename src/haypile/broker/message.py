@@ -36,9 +36,13 @@ PERSISTENT = 1
 HELD_BACK = 2
 #: Its queue had a message TTL when it went into the lane: should it ever get into the store, it expires (``queue``).
 AGING = 4
+#: Its body is not here: what stands in its place says where it is (``bodies``).
+APART = 8
 #: What that byte may be of a persistent message.
-PERSISTENTS = (b"\x01", b"\x05", b"\x03", b"\x07")
+PERSISTENTS = frozenset(bytes((flags,)) for flags in range(16) if flags & PERSISTENT)
 FLAGS_AT = HEADER_SIZE - 1
+#: In the place of a body: session whose slab has it, bytes of a slot there, slot, and the number it is in use under.
+REFERENCE = struct.Struct("<IIIxxxxQ")
 
 #: Distinct property sets remembered by each codec cache; beyond it the cache starts anew.
 CACHE_LIMIT = 1024
@@ -182,15 +186,22 @@ def decode(record: bytes, nonce: bytes) -> Message:
     return _new_tuple(Message, (exchange, routing_key, properties, body, time, session, priority, flags))
 
 
-def contents(record: bytes, nonce: bytes) -> Contents:
-    """Of the message in ``record``: exchange, routing key, properties, body.
+#: Finds the body that a record refers to. Raises ``Foreign``.
+Fetch: TypeAlias = Callable[[bytes], bytes]
+
+
+def contents(record: bytes, nonce: bytes, fetch: Fetch | None = None) -> Contents:
+    """Of the message in ``record``: exchange, routing key, properties, body; ``fetch`` is asked for one that is apart.
 
     Raises ``Foreign`` when these are not the bytes of a record of this store.
     """
     try:
-        found, _, _, body_length, props_length, prefix_length, _, _ = HEADER.unpack_from(record)
+        found, _, _, body_length, props_length, prefix_length, _, flags = HEADER.unpack_from(record)
         props_at = HEADER_SIZE + prefix_length
         body_at = props_at + props_length
+        apart = flags & APART and fetch is not None
+        if apart:
+            body_length = REFERENCE.size
         if found != nonce or body_at + body_length != len(record) or not prefix_length:
             raise Foreign(f"{len(record)} bytes that are no record of this vhost")
         prefix = record[HEADER_SIZE:props_at]
@@ -199,10 +210,12 @@ def contents(record: bytes, nonce: bytes) -> Contents:
         encoded = record[props_at:body_at]
         template = _decoded.get(encoded)
         if template is None:
-            return exchange, routing_key, decode_properties(encoded), record[body_at:]
-        properties = _new_properties(BasicProperties)
-        properties.__dict__ = template.copy()
-        return exchange, routing_key, properties, record[body_at:]
+            properties = decode_properties(encoded)
+        else:
+            properties = _new_properties(BasicProperties)
+            properties.__dict__ = template.copy()
+        # Last: who takes it takes it away.
+        return exchange, routing_key, properties, fetch(record) if apart and fetch else record[body_at:]
     except Foreign:
         raise
     except Exception as error:
@@ -216,11 +229,11 @@ ReadAll: TypeAlias = Callable[
 ]
 
 
-def reader(nonce: bytes) -> tuple[Callable[[bytes], Contents], ReadAll]:
+def reader(nonce: bytes, fetch: Fetch | None = None) -> tuple[Callable[[bytes], Contents], ReadAll]:
     """``contents`` for the records of one queue, which mostly look alike; and deliveries of many of them.
 
     What stands in a record before its body, as far as a client sees it, is not taken apart again when it equals
-    the last one's.
+    the last one's. ``fetch``: see ``contents``.
     """
     start, body_at, exchange, routing_key, template = None, HEADER_SIZE, "", "", _EMPTY
     nonce_and_length = _NONCE_AND_LENGTH.unpack_from
@@ -233,7 +246,7 @@ def reader(nonce: bytes) -> tuple[Callable[[bytes], Contents], ReadAll]:
                 properties = _new_properties(BasicProperties)
                 properties.__dict__ = template.copy()
                 return exchange, routing_key, properties, record[body_at:]
-        made = contents(record, nonce)
+        made = contents(record, nonce, fetch)
         _, _, _, _, props_length, prefix_length, _, _ = HEADER.unpack_from(record)
         props_at = HEADER_SIZE + prefix_length
         known = _decoded.get(record[props_at : props_at + props_length])
@@ -297,5 +310,7 @@ def trim(record: bytes, nonce: bytes) -> bytes:
 
 def length_of(record: bytes) -> int:
     """Length that the header of ``record`` announces (a landing slot may hold more bytes)."""
-    _, _, _, body_length, props_length, prefix_length, _, _ = HEADER.unpack_from(record)
+    _, _, _, body_length, props_length, prefix_length, _, flags = HEADER.unpack_from(record)
+    if flags & APART:
+        body_length = REFERENCE.size
     return int(HEADER_SIZE + prefix_length + props_length + body_length)

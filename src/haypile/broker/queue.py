@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from haypile.broker.bodies import goes_apart
 from haypile.broker.elsewhere import Elsewhere
 from haypile.hay.counters import uncounted
 from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS, UNKNOWN
@@ -22,6 +23,7 @@ from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
 if TYPE_CHECKING:
+    from haypile.broker.bodies import Bodies
     from haypile.broker.entities import Queue
     from haypile.broker.vhost import Vhost
     from haypile.hay.txn import WriteTxn
@@ -54,6 +56,7 @@ class QueueHandle(Elsewhere):
     __slots__ = (
         "ages",
         "base",
+        "bodies",
         "counts",
         "counts_deliveries",
         "doomed",
@@ -99,6 +102,8 @@ class QueueHandle(Elsewhere):
         self.doomed = False
         #: The queue outlives a reboot, and with it its persistent messages.
         self.durable = queue.durable
+        #: Where our session puts what no lane takes (``make_handle``).
+        self.bodies: Bodies | None = None
         #: The messages are in a kernel queue of somebody else's (``foreign.ForeignHandle``).
         self.foreign = foreign
         #: A quorum queue tells its consumers how often a message was delivered before.
@@ -160,6 +165,7 @@ class QueueHandle(Elsewhere):
     def leave(self) -> None:
         """The session is over: let go of the lane and of the gate page."""
         self.close_lane()
+        self.bodies = None
         self.words = NOTHING
         self.counts = UNCOUNTED
 
@@ -252,9 +258,12 @@ class QueueHandle(Elsewhere):
             lane = self.current_lane()
             if self.generation & 1:
                 return False
-        if lane is None or len(record) > lane.msgsize:
+        if lane is None:
             return False
         try:
+            if len(record) > lane.msgsize:
+                bodies = self.bodies
+                return bodies is not None and goes_apart(len(record)) and bodies.offer(self, lane, record, patience)
             return lane.send(record) or (patience > 0 and self.wait_for_room(lane, record, patience))
         except LaneGone:
             self.generation = -1
@@ -352,7 +361,7 @@ def wait_for_gate(handle: QueueHandle, size: int) -> bool:
     consumers need to empty it.
     """
     lane, words = handle.lane, handle.words
-    if lane is None or size > lane.msgsize:
+    if lane is None or (size > lane.msgsize and not goes_apart(size)):
         return False
     if handle.in_vain:
         handle.in_vain -= 1

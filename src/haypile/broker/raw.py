@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pika.spec import Basic, BasicProperties
 
 from haypile.broker import message, texts
+from haypile.broker.bodies import is_apart
 from haypile.broker.errors import PreconditionFailed
 from haypile.broker.message import Message
 from haypile.lanes import foreign
@@ -138,9 +139,13 @@ def message_of(session: Session, queue: str, body: bytes, kind: int, number: int
 
 
 def record_of(session: Session, queue: str, landed: Landed) -> bytes:
-    """The record in a slot of a landing, of a queue of ours or of somebody else's."""
+    """The record in a slot of a landing, whole, of a queue of ours or of somebody else's.
+
+    Empty where its body is not there any more: the message was settled.
+    """
     if not landed.kind:
-        return message.trim(landed.record, session.nonce)
+        record = message.trim(landed.record, session.nonce)
+        return session.bodies.whole_or_nothing(record) if is_apart(record, session.nonce) else record
     found = message_of(session, queue, landed.record, landed.kind, landed.number, landed.inferred)
     return message.encode_message(found, session.nonce)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import message
 from haypile.broker.aging import expires_of
+from haypile.broker.bodies import is_apart, leave_behind
 from haypile.broker.declare import consumers as rows
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.holdings import ROW, Moving
@@ -79,6 +80,7 @@ def recover(session: Session, dead: int) -> bool:
                     settle_lane(moving, context, session.handle_for(queue))
                 fold(moving.txn, read_dead(grave.counts_path()), session.vhost.topology.by_id)
                 moving.txn.delete_session(dead)
+                moving.txn.on_commit.append(functools.partial(leave_behind, session.vhost.hay.peers, dead))
                 rows.count_all_consumers(context)
             session.vhost.sweep_lanes()
         if row is not None:
@@ -136,6 +138,9 @@ def bury(
     batch = ROW.unpack_from(row)[0]
     count = 0
     for entry in Landing.read(grave.landing_path()):
+        apart = not entry.kind and is_apart(entry.record, session.nonce)
+        if apart:
+            txn.on_commit.append(functools.partial(session.bodies.give_back, entry.record))
         if 0 < entry.batch <= batch or not (entry.record or entry.kind):
             continue
         queue = by_id.get(entry.owner)
@@ -143,6 +148,8 @@ def bury(
             continue
         handle = session.handle_for(queue)
         record = record_of(session, queue.name, entry)
+        if not record:
+            continue  # its body went with the acknowledgement
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(queue.name, record)
             continue
@@ -188,6 +195,9 @@ def leave(session: Session) -> None:
             settle_lane(moving, context, handle)
         fold(moving.txn, session.counters.items(), session.vhost.topology.by_id)
         moving.txn.delete_session(session.id)
+        if not moving.txn.session_ids():
+            # Without consumers there are no lanes, so nobody has a reference any more.
+            moving.txn.on_commit.append(session.vhost.hay.peers.sweep_bodies)
     session.gone = True
     session.notify(context)
     woken = {**arrivals.touched, **{handle.id: handle for handle in left if handle.closed}}

@@ -20,6 +20,7 @@ from pika.spec import Basic, BasicProperties
 from haypile.broker import ending, express, handlers, impatience, lifecycle, recovery, ruling, scarcity, timeouts
 from haypile.broker.batch import Batch
 from haypile.broker.belled import BelledHandle, doze
+from haypile.broker.bodies import Bodies
 from haypile.broker.channel import Channel
 from haypile.broker.declare.context import Context
 from haypile.broker.due import Due
@@ -80,6 +81,7 @@ class Session(IdleSession):
         #: What the session held is given back, and its row deleted.
         self.gone = False
         self.holdings = Holdings(self, self.info)
+        self.bodies = Bodies(self)
         self.journaling = Journaling(self, vhost.hay.journal if self.durable else None, self.offload)
         self.publisher = Publisher(self, self.patience)
         self.batch = Batch(self)

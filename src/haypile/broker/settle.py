@@ -148,11 +148,12 @@ def put_back(
             bury(session, moving, arrivals, one, DELIVERY_LIMIT)
             continue
         if one.slot >= 0:
-            order = one.order or message.order_of(one.record)
+            record = one.record
+            order = one.order or message.order_of(record)
             moving.move(one.slot)
-            flags = REDELIVERED | session.holdings.flags_of(handle, one.record)
-            expires = expires_of(handle, one.record)
-            txn.put(handle.id, order, one.record, flags=flags, deliveries=deliveries, expires=expires)
+            flags = REDELIVERED | session.holdings.flags_of(handle, record)
+            expires = expires_of(handle, record)
+            txn.put(handle.id, order, record, flags=flags, deliveries=deliveries, expires=expires)
             if expires:
                 session.due.note_arrival(txn, handle, expires)
         elif one.number:

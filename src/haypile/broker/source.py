@@ -82,6 +82,7 @@ class Source:
         self.consumers.append(consumer)
         self.consumers.sort(key=lambda one: -one.priority)
         self.handle.own_consumers = len(self.consumers)
+        self.session.bodies.expect()
         self.idle = self.blocked = False
 
     def remove(self, consumer: Consumer) -> None:

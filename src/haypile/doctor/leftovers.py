@@ -28,7 +28,7 @@ from haypile.hay.environment import boot_id, own_rows
 from haypile.hay.errors import HayError
 from haypile.hay.layout import BOOT_ROW
 from haypile.hay.places import check_private, group_of
-from haypile.hay.sessions import dead_sessions
+from haypile.hay.sessions import BODIES, dead_sessions
 from haypile.lanes.errors import LaneError
 
 
@@ -141,7 +141,9 @@ def _look_inside(found: Findings, target: VhostTarget) -> None:
         found.living = len(known) - len(dead)
         found.dead = [{"session": number, **_info(row)} for number, row in rows.items()]
         found.stray_lanes = sorted(vhost.announced.labels() - vhost.lane_labels())
-        numbers = {int(path.name.partition(".")[0]) for path in (target.directory / "sessions").glob("[0-9]*.*")}
+        names = [path.name for path in (target.directory / "sessions").glob("[0-9]*.*")]
+        # Bodies outlive their session while there are others.
+        numbers = {int(name.partition(".")[0]) for name in names if BODIES not in name or not known}
         # A session is about to be registered, or just went: it is looked at once more.
         with hay.read() as reading:
             gone = sorted(numbers - set(known) - set(reading.session_ids()))

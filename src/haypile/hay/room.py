@@ -146,6 +146,11 @@ def low_mark(hay: Hay) -> int:
     return min(state.f_blocks * state.f_frsize // LOW_SHARE, LOW_MOST)
 
 
+def spare(hay: Hay) -> int:
+    """Bytes that something beside the store may take, where it lies, and neither set off an alarm nor keep one on."""
+    return max(0, free_outside(hay) - 2 * low_mark(hay))
+
+
 def budget(hay: Hay, size: int = 0) -> int:
     """Bytes that this process may publish before it asks again; ``size``: what it is about to.
 

@@ -1,6 +1,7 @@
 """Who is connected, who died, and how to call them.
 
-Owns: the files of a session (``sessions/ID.lock``, ``.bell``, ``.landing``, ``.counts``) and the locks on them.
+Owns: the files of a session (``sessions/ID.lock``, ``.bell``, ``.landing``, ``.counts``, ``.bodies.SIZE``) and the
+locks on them.
 Must not know: what a session holds and how it is given back (the broker).
 
 A living session holds a ``lockf`` lock on its own file, which its process opens once; who finds a
@@ -11,7 +12,8 @@ lock file of a session of its own (``Peers.own``) or of one that it is recoverin
 
 Invariants: a row exists only while its lock file does, or its owner is dead: a session makes its
 files under the write lock before its row is committed, and deletes its row before its files.
-A session file without a row is litter; the next session to come sweeps it.
+A session file without a row is litter; the next session to come sweeps it. But bodies outlive their session while
+somebody may need them, and that is as long as there is any session.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ _FLOCK = struct.Struct("@hhqqi")
 _ASK = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _UNLOCKED = struct.pack("@h", fcntl.F_UNLCK)
 
+#: In the names of files with bodies.
+BODIES = ".bodies."
 #: The last is a landing whose maker was killed.
 _SUFFIXES = (".lock", ".bell", ".landing", ".landing.new", ".counts")
 
@@ -67,6 +71,10 @@ class Peers:
     def name(self, session: int, suffix: str) -> str:
         """The same as text."""
         return f"{self._stem}{session}{suffix}"
+
+    def bodies(self, session: int, size: int) -> Path:
+        """Where ``session`` puts bodies of up to ``size`` bytes."""
+        return self.directory / f"{session}{BODIES}{size}"
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -120,6 +128,18 @@ class Peers:
         for session in {int(stem) for stem, _, _ in (name.partition(".") for name in names) if stem.isdigit()}:
             if session not in self.own and txn.session(session) is None:
                 self.unlink(session)
+        if not txn.session_ids():
+            self.sweep_bodies()
+
+    def all_bodies(self) -> list[Path]:
+        """All that there are, of sessions dead and alive. Raises ``OSError``."""
+        return [self.directory / name for name in os.listdir(self.directory) if BODIES in name]
+
+    def sweep_bodies(self) -> None:
+        """There are no sessions: nobody needs what is left of bodies. Under the write lock."""
+        with suppress(OSError):  # no descriptor left, say: the next one to come does it
+            for path in self.all_bodies():
+                path.unlink(missing_ok=True)
 
 
 class SessionFile:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from haypile.broker import backlog, consuming
 from haypile.broker.belled import SLEEPERS, BelledHandle
 from haypile.broker.channel import Channel, Unacked
-from haypile.broker.message import HEADER, HEADER_SIZE, encode_prefix
+from haypile.broker.message import APART, HEADER, HEADER_SIZE, encode_prefix
 from haypile.broker.ports import VhostTarget
 from haypile.broker.pressure import Congested
 from haypile.broker.queue import QueueHandle
@@ -215,7 +215,9 @@ class Port:
             # A token: the gate was closed, and ``take`` looks what for.
             return None
         fields = HEADER.unpack_from(record) if len(record) >= HEADER_SIZE else (None,)
-        return record[HEADER_SIZE + fields[4] + fields[5] :] if fields[0] == self.nonce else self._opened(record)
+        if fields[0] != self.nonce or fields[7] & APART:
+            return self._opened(record)
+        return record[HEADER_SIZE + fields[4] + fields[5] :]
 
     def hover(self) -> bytes | None:
         """``quick`` again and again, for a moment: waking up costs more than most putters take.
@@ -239,6 +241,8 @@ class Port:
         if fields[0] != self.session.nonce:
             self.session.set_aside(self.queue.name, record)
             return None
+        if fields[7] & APART:
+            return self.session.bodies.taken(self.queue.name, record)
         return record[HEADER_SIZE + fields[4] + fields[5] :]
 
     def take(self) -> bytes | None:
