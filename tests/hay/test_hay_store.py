@@ -630,6 +630,24 @@ def test_consumers_go_on_when_memory_is_full(tiny: Path) -> None:
     hay.close()
 
 
+def test_what_is_kept_back_is_not_for_those_who_can_wait(tiny: Path) -> None:
+    hay = Hay.open(tiny / "vhost")
+    reserve = tiny / "vhost" / "hay" / "reserve"
+    kept = os.stat(reserve).st_blocks
+    assert kept * 512 > 100_000
+    for patient, left in ((True, kept), (False, 0)):
+        fill(tiny / "ballast")
+        with pytest.raises(OutOfRoom, match="no room left in"), hay.write() as txn:
+            txn.patient = patient
+            for number in range(100):
+                txn.put(1, order(number), b"x" * 5000)
+        assert os.stat(reserve).st_blocks == left and hay.gates.alarm
+    # It is said anew each time.
+    with hay.write() as txn:
+        assert not txn.patient
+    hay.close()
+
+
 def test_publishers_that_ask_leave_room_for_consumers(tiny: Path) -> None:
     hay = Hay.open(tiny / "vhost")
     for _ in range(10):

@@ -200,6 +200,7 @@ class Batch:
         whole = False
         try:
             with session.vhost.hay.write() as txn:
+                txn.patient = not session.closed  # there is no later then
                 session.vhost.topology.sync(txn)
                 arrivals = Arrivals(session, txn, journals=session.publisher.journals, awaited=True)
                 if is_run(some):

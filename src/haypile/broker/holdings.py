@@ -92,7 +92,7 @@ class Holdings:
                     self._landing = Landing.create(path, slots=SLOTS, mode=mode)
                 except NoRoom:
                     with hay.exclusive():
-                        room.give_up(hay)
+                        room.run_out(hay)
                     self._landing = Landing.create(path, slots=LEAST_SLOTS, mode=mode)
             except FileNotFoundError as error:
                 # The directory is on its way out, the files by which we would notice may still be there.

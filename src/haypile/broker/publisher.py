@@ -234,6 +234,7 @@ class Publisher:
         record = message.encode(session.nonce, self.now(), session.id, prefix, encoded, body, priority, flags)
         session.vhost.hay.admit(len(record))
         with session.vhost.hay.write() as txn:
+            txn.patient = True
             self.topology.sync(txn)
             arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
             aside.keep(arrivals, kept, record)
@@ -288,6 +289,7 @@ class Publisher:
     ) -> bool:
         session = self.session
         with session.vhost.hay.write() as txn:
+            txn.patient = True
             self.topology.sync(txn)
             arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
             live = [handle for handle in handles if not handle.queue.deleted]

@@ -7,8 +7,9 @@ A transaction that only deletes needs fresh pages, too (LMDB never overwrites a 
 consumers would stand still when memory is full. Publishers therefore ask before they put anything
 (``Hay.admit``) and are refused while there is little left; and for the case that something else
 fills the file system, some of it is kept in a file of no content, which is given up the first
-time that a transaction finds no room. LMDB's file never shrinks, so its own free pages count as room, as far
-as they have not been given back (``holes``): sessions see to that about once a second, and who leaves.
+time that a transaction finds no room, if it is not a publisher's: who puts in can wait, who takes out cannot.
+LMDB's file never shrinks, so its own free pages count as room, as far as they have not been given back
+(``holes``): sessions see to that about once a second, and who leaves.
 """
 
 from __future__ import annotations
@@ -62,12 +63,13 @@ def keep_back(place: Path) -> None:
         os.close(fd)
 
 
-def give_up(hay: Hay) -> None:
-    """A transaction found no room: give the reserve to the next one, and set the alarm.
+def run_out(hay: Hay, *, patient: bool = False) -> None:
+    """There was no room: set the alarm, and give the reserve to who comes next, unless it was a ``patient`` one.
 
     Under the write lock.
     """
-    os.truncate(hay.directory / "hay" / "reserve", 0)
+    if not patient:
+        os.truncate(hay.directory / "hay" / "reserve", 0)
     hay.gates.alarm = 1
 
 

@@ -382,7 +382,7 @@ class Hay:
         if means_no_room(error, room.free_outside(self)):
             # A killed reader may be what keeps old pages from being used again.
             self._env.reader_check()
-            room.give_up(self)
+            room.run_out(self, patient=self._writer.patient)
             raise OutOfRoom(f"low on memory: no room left in {self.directory} ({error}); {REMEDY}") from error
         if not isinstance(error, lmdb.BadValsizeError):
             raise damaged(self.directory, error) from error

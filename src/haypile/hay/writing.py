@@ -56,7 +56,7 @@ class Writing(ReadTxn):
     block raises ``OutOfRoom`` when there was no memory or disk space for any of it.
     """
 
-    __slots__ = ("_body_id", "_deltas", "_put", "_version", "gather", "noted", "on_commit", "released")
+    __slots__ = ("_body_id", "_deltas", "_put", "_version", "gather", "noted", "on_commit", "patient", "released")
 
     #: Called after the commit, still under the write lock, in order.
     on_commit: list[Callable[[], None]]
@@ -70,6 +70,8 @@ class Writing(ReadTxn):
         self._body_id = 0
         #: Seconds for which a file lock that is taken is left alone (``locking.take``).
         self.gather = 0.0
+        #: Whoever asked for it can wait until there is room: what is kept back is not for it. Said inside the block.
+        self.patient = False
         #: Its number, if it leaves something for the journal, else 0 (``pending``).
         self.noted = 0
         #: Sessions that wait for a message which this transaction makes safe by its end.
@@ -93,6 +95,7 @@ class Writing(ReadTxn):
                     raise
                 take(hay, self.gather)
             self._version = self._body_id = self.noted = 0
+            self.patient = False
             if self._deltas:
                 self._deltas = {}
             if self.released:
