@@ -47,6 +47,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "land": (source.Source, "land"),
     "take": (source.Source, "take_from_lane"),
     "serve hay": (backlog, "serve"),
+    "join": (backlog, "join"),
     "refit": (backlog, "refit"),
     "get": (backlog, "get"),
     "leave token": (queue.QueueHandle, "leave_token"),

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import haypile
 from haypile import BasicProperties, URLParameters
 from haypile.broker import holdings
+from haypile.broker.holdings import Moving
+from haypile.broker.source import Source
 from haypile.lanes import limits
 from haypile.lanes.posix import PosixLane, PosixLanes
 from haypile.lanes.sysv import SysVLane, SysVLanes
@@ -345,6 +347,41 @@ def consume_passing(stage: Stage) -> None:
     program.close()
 
 
+def consume_what_overtook(stage: Stage) -> None:
+    """The lane is drained between a consumer's look at the gate and its receive; publishers saw the gate open, too."""
+    program, getter, other = Program(stage, "v1"), Program(stage, "v2"), Program(stage, "v3")
+    land, drain = Source.land, Moving.drain
+
+    def drained(moving: Moving, handle: Any, *arguments: Any) -> bool:
+        Moving.drain = drain  # type: ignore[method-assign]
+        done = moving.drain(handle, *arguments)
+        gate = handle.words[handle.base]
+        handle.words[handle.base] = 0
+        other.send("plain")
+        other.send("plain")
+        handle.words[handle.base] = gate
+        return done
+
+    def overtaken(source: Source, *arguments: Any) -> None:
+        Source.land = land  # type: ignore[method-assign]
+        Moving.drain = drained  # type: ignore[assignment,method-assign]
+        method, _, body = getter.channel.basic_get("plain")
+        getter.note("plain", method, body)
+        source.land(*arguments)
+
+    program.consume("plain")
+    Source.land = overtaken  # type: ignore[assignment,method-assign]
+    for _ in range(3):
+        other.send("plain")
+    program.wait_for(4)
+    assert [name for name, *_ in program.got] == ["v3.2", "v3.3", "v3.4", "v3.5"]
+    program.ack(4, multiple=True)
+    getter.ack(1)
+    other.close()
+    getter.close()
+    program.close()
+
+
 def consume_aging(stage: Stage) -> None:
     """From a queue whose messages expire, by way of the lane: some are held meanwhile, some in the lane."""
     program, other = Program(stage, "v1"), Program(stage, "v2")
@@ -509,6 +546,7 @@ SCENARIOS = {
     "publish into a replaced lane": Scenario(declared, publish_into_replaced_lane),
     "consume": Scenario(declared, consume, holdings.RESERVE + 8),
     "consume what passes": Scenario(declared, consume_passing, holdings.RESERVE + 4),
+    "consume what overtook": Scenario(declared, consume_what_overtook),
     "consume what expires": Scenario(declared, consume_aging, holdings.RESERVE + 3),
     "get": Scenario(busy, get, holdings.RESERVE + 4),
     "expire": Scenario(declared, expire),
@@ -522,6 +560,7 @@ LARGE = (
     "publish into a retired lane",
     "consume",
     "consume what passes",
+    "consume what overtook",
     "consume what expires",
     "get",
     "delete",

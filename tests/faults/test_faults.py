@@ -17,7 +17,7 @@ from tests.model import lane_protocol
 from tests.support.kernel_queues import KernelQueues
 
 #: Steps of the model that have no effect of their own: looks at the gate page, being asleep or absent.
-LOOKS = {"look at gate", "look at token", "look at generation", "look again", "asleep", "absent", "dead"}
+LOOKS = {"look at gate", "look at token", "look at generation", "look again", "look behind", "asleep", "absent", "dead"}
 #: To come to a point once more: which way a message takes depends on what others take of the kernel's room for lanes.
 ATTEMPTS = 3
 

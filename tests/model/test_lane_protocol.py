@@ -10,6 +10,8 @@ from tests.model.lane_protocol import Limits, explore
 
 FEW = ((1, 2), (11,))
 ONE = ((1, 2),)
+#: The one that goes to the hay comes before what is in the lane, or in the midst of it.
+LATE, MIXED = ((3, 4), (2,)), ((1, 3, 4), (2,))
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
 
@@ -28,6 +30,9 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
         slow(1, Limits(capacity=1, kills=0, leaves=1, refits=2, publishers=FEW)),
         (2, Limits(capacity=2, kills=1, leaves=0, refits=1, publishers=ONE)),
         slow(2, Limits(capacity=2, kills=0, leaves=0, tick=False, turns=True, publishers=FEW)),
+        (2, Limits(capacity=2, kills=0, leaves=0, publishers=LATE)),
+        slow(2, Limits(capacity=2, kills=1, leaves=0, publishers=LATE)),
+        slow(2, Limits(capacity=2, kills=0, leaves=0, publishers=MIXED)),
     ],
     ids=str,
 )
@@ -55,7 +60,8 @@ def test_a_publisher_that_does_not_look_again_strands_messages() -> None:
 def test_a_recovery_that_does_not_look_at_batches_doubles_messages() -> None:
     """What the batch number in a slot and in the session's row is for."""
     sizes = Limits(capacity=2, kills=1, leaves=0, publishers=((1, 3, 2),))
-    assert explore(2, sizes).clean
+    # (Not sent in the order of their numbers.)
+    assert explore(2, sizes)._replace(reordered=[]).clean
     assert explore(2, sizes._replace(batches=False)).doubled
 
 
@@ -69,3 +75,9 @@ def test_a_sleeper_killed_in_its_turn_stalls_the_others_without_the_look_once_a_
     limits = Limits(capacity=1, kills=1, leaves=0, tick=False, turns=True, publishers=ONE)
     assert any("KILLED before asleep" in label for way in explore(2, limits).stalled for label in way)
     assert explore(2, limits._replace(tick=True)).clean
+
+
+def test_a_consumer_that_does_not_look_behind_is_given_messages_out_of_order() -> None:
+    """What the gate's third value is for: the lane is drained after the consumer saw the gate open."""
+    limits = Limits(capacity=2, kills=0, leaves=0, look_behind=False, publishers=LATE)
+    assert explore(2, limits).reordered

@@ -40,7 +40,7 @@ QUEUES: dict[str, tuple[dict[str, Any], bool]] = {
 }
 #: Reached through a fanout exchange.
 FANNED = ("plain2", "plain3", "prio")
-SIZES = (0, 0, 10, 100, 1000, 3000, 7000, 9000, 60_000)
+SIZES = (0, 0, 10, 100, 1000, 3000, 7000, 9000, 20_000, 60_000, 200_000, 900_000)
 PREFETCH = (1, 1, 2, 10, 60, 300, 0)
 
 #: What the storm has its workers do.
@@ -175,7 +175,7 @@ class Streamer:
             properties = BasicProperties(delivery_mode=2 if draw.random() < 0.9 else 1)
             self.pen.write("S", message)
             self.awaited[self.sent] = message, queue
-            body = f"{message} {queue} ".encode() + b"x" * draw.choice(SIZES[:-4])
+            body = f"{message} {queue} ".encode() + b"x" * draw.choice(SIZES[:5])
             self.channel.basic_publish("", queue, body, properties)
 
     def confirmed(self, frame: Any) -> None:

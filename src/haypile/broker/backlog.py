@@ -10,19 +10,26 @@ Invariants:
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
+from haypile.broker.bodies import is_apart
 from haypile.broker.enqueue import Arrivals
 from haypile.broker.lanekeeping import refit
+from haypile.broker.message import HEADER_SIZE, order_of
+from haypile.broker.queue import DRAINED
 from haypile.broker.taken import REDELIVERED, Taken
+from haypile.hay.errors import Busy, OutOfRoom
 from haypile.hay.gates import CONSUMERS
 from haypile.hay.layout import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from haypile.broker.holdings import Moving
+    from haypile.broker.queue import QueueHandle
     from haypile.broker.source import Source
-    from haypile.broker.taken import Fresh
+    from haypile.broker.taken import Fresh, Landed
     from haypile.hay.txn import WriteTxn
 
 #: Messages a lone consumer takes at once, and bytes: more would not stay in the processor's cache. With neighbours
@@ -31,6 +38,7 @@ BATCH, BATCH_BYTES = 64, 1 << 20
 #: From the hay, where each time is a transaction; but no loop is to wait so long for its other work.
 BACKLOG = 256
 PLENTY = 32  # in the store: more need not be waited for
+LOOK_BACK = 256  # messages, for those that one just received has overtaken
 _new_tuple = tuple.__new__  # half the time of calling a NamedTuple
 
 
@@ -110,6 +118,71 @@ def _hold(source: Source, txn: WriteTxn, budget: int) -> list[Taken]:
         _new_tuple(Taken, (record, bool(entry.flags & REDELIVERED), -1, number + i, entry.order, entry.deliveries))
         for i, (entry, record) in enumerate(entries)
     ]
+
+
+def join(source: Source, fresh: list[Any], landed: list[Landed]) -> list[Taken]:
+    """Of what was received while somebody drained the lane, put into the hay what would overtake.
+
+    That is what has before it in the hay something that its publisher sent earlier. It is taken out of ``fresh`` or
+    ``landed``; the rest is given out as it came, since what was sent after it may have been given out already. Where
+    the hay is not to be had now, all of it is returned, as coming again: those come in another order in RabbitMQ, too.
+    """
+    session, handle, holdings = source.session, source.handle, source.session.holdings
+    later: list[Any] = []
+    try:
+        with holdings.write() as moving:
+            session.vhost.topology.sync(moving.txn)
+            if handle.queue.deleted:
+                return []
+            records = fresh or [record for _, record in landed]
+            later = _later(moving.txn, handle.id, session.nonce, records)
+            for place in later:
+                if landed:
+                    moving.store(handle, landed[place][0])
+                else:
+                    _put(moving, handle, fresh[place])
+            if later:
+                handle.words[handle.base] = DRAINED
+    except (Busy, OutOfRoom):
+        holdings.unstrand(handle, [landed[place] for place in later if landed])
+        numbered = landed or [(-1, record) for record in fresh]
+        return [Taken(record, True, slot, 0, b"", 0) for slot, record in numbered]
+    for place in reversed(later):
+        del (fresh or landed)[place]
+    return []
+
+
+def join_one(source: Source, record: bytes) -> bool:
+    """``join`` for a single one, which cannot be marked: whether it is to be given out."""
+    fresh = [record]
+    join(source, fresh, [])
+    return bool(fresh)
+
+
+def _put(moving: Moving, handle: QueueHandle, record: bytes) -> None:
+    """Put ``record`` into the hay, which is in our hands and nowhere else."""
+    bodies = moving.holdings.session.bodies
+    if is_apart(record, bodies.nonce):
+        moving.txn.on_commit.append(functools.partial(bodies.give_back, record))
+        record = bodies.whole_or_nothing(record)
+    if record:
+        moving.put(handle, record)
+
+
+def _later(txn: WriteTxn, queue: int, nonce: bytes, records: Sequence[bytes]) -> list[int]:
+    """Places of those ``records`` that have something of their publisher before them in the hay, never given out."""
+    orders = [order_of(one) if one.startswith(nonce) and len(one) >= HEADER_SIZE else b"" for one in records]
+    newest = max(orders)
+    first: dict[bytes, bytes] = {}
+    entries = txn.entries(queue, LOOK_BACK)
+    for entry in entries:
+        if entry.order >= newest:
+            break
+        if not entry.flags & REDELIVERED:
+            first.setdefault(entry.order[-4:], entry.order)
+    # Behind as many as that it is not known; but who was given something younger was given all of these before.
+    unknown = entries[0].order if len(entries) == LOOK_BACK and entries[-1].order < newest else newest
+    return [place for place, order in enumerate(orders) if order and first.get(order[-4:], unknown) < order]
 
 
 def get(source: Source, no_ack: bool) -> tuple[Taken | None, int]:

@@ -23,9 +23,9 @@ from haypile.broker import message
 from haypile.broker.aging import expires_of
 from haypile.broker.bodies import is_apart
 from haypile.broker.message import FLAGS_AT
-from haypile.broker.queue import TOKENS, count_lane
+from haypile.broker.queue import DRAINED, TOKENS, count_lane
 from haypile.broker.raw import record_of
-from haypile.broker.taken import Taken
+from haypile.broker.taken import REDELIVERED, Taken
 from haypile.hay import room
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.layout import JOURNALED, NOTED
@@ -77,8 +77,10 @@ class Holdings:
         #: There was little in the store when messages were last taken.
         self.scant = True
         self.batch = 0
-        #: Slots filled from a lane whose transaction failed, by queue id: moved next time.
+        #: Slots filled from a lane whose transaction failed, by queue id: moved next time; and the
+        #: number of the first such transaction.
         self.stranded: dict[int, list[int]] = {}
+        self.failed = 0
         self._landing: Landing | None = None
 
     @property
@@ -193,13 +195,17 @@ class Holdings:
                 moving.txn.keep_run(session.id, number, handle.id, rows)
                 self.next_number = number + len(rows)
         except BaseException:
-            slots = [slot for slot, _ in landed]
-            stranded = self.stranded.pop(handle.id, [])
-            if left := [slot for slot in stranded if slot not in slots]:
-                self.stranded[handle.id] = left
-            self.landing.put_off(slots)
+            self.landing.put_off(self.unstrand(handle, landed))
             raise
         return [Taken(row[1], False, -1, number + place, row[0], 0) for place, row in enumerate(rows)]
+
+    def unstrand(self, handle: QueueHandle, landed: Sequence[Landed]) -> list[int]:
+        """Their transaction failed, but these are seen to: their slots."""
+        slots = [slot for slot, _ in landed]
+        stranded = self.stranded.pop(handle.id, [])
+        if left := [slot for slot in stranded if slot not in slots]:
+            self.stranded[handle.id] = left
+        return slots
 
     def flags_of(self, handle: QueueHandle, record: bytes) -> int:
         """The entry's flags for ``record``, about to be put into the store for the first time."""
@@ -234,14 +240,14 @@ class Holdings:
 class Moving:
     """A write transaction of a session, with the slots it empties."""
 
-    __slots__ = ("acks", "batch", "begun", "gather", "holdings", "leaving", "made", "moved", "txn")
+    __slots__ = ("acks", "batch", "begun", "gather", "holdings", "leaving", "made", "moved", "txn", "view")
 
     txn: WriteTxn
 
     def __init__(self, holdings: Holdings, gather: float) -> None:
         self.holdings = holdings
         self.gather = gather
-        self.batch = 0
+        self.batch = self.view = 0
         #: The session's row says so.
         self.begun = False
         self.moved: list[int] = []
@@ -274,6 +280,8 @@ class Moving:
         if error is not None:
             self.undo()
             return
+        if holdings.failed and not holdings.stranded:
+            holdings.failed = 0
         for slot in self.moved:
             holdings.free_slot(slot)
         for unacked in self.leaving:
@@ -289,6 +297,7 @@ class Moving:
     def undo(self) -> None:
         """The transaction did not happen: the slots hold their messages as before."""
         holdings = self.holdings
+        holdings.failed = holdings.failed or self.view
         for slot in self.moved:
             holdings.landing.mark(slot, 0)
             if slot not in holdings.slots:
@@ -311,7 +320,7 @@ class Moving:
         """The same, which the transaction stores."""
         if not self.begun:
             self.begun = True
-            holdings = self.holdings
+            holdings, self.view = self.holdings, self.txn.number
             self.txn.put_session(holdings.session.id, ROW.pack(self.number()) + holdings.info)
         return self.batch
 
@@ -343,14 +352,19 @@ class Moving:
         handle.close_gate()
         handle.words[handle.base + TOKENS] = 0
         if stranded:
+            # Somebody may have been given what came after them, if there was a commit in between.
+            flags = 0 if holdings.failed == self.txn.number else REDELIVERED
             for slot in stranded:
-                self.store(handle, slot)
+                self.store(handle, slot, flags)
         try:
             waiting = 0 if lane is None or handle.foreign else lane.depth()
             if lane is None or not waiting:
                 return True
             landing = holdings.landing
             batch = self.number()
+            # Before the first is taken: a consumer that saw the gate open may receive the next one.
+            handle.words[handle.base] = DRAINED
+            late = landing.late_of(handle.id)
             # What comes from now on is younger than all that is in the hay.
             for _ in range(waiting + len(landing.late)):
                 if not landing.free:
@@ -359,7 +373,7 @@ class Moving:
                 if taken is None:
                     return True
                 if landing.record(taken):
-                    self.store(handle, taken)
+                    self.store(handle, taken, REDELIVERED if taken in late else 0)
                 else:
                     # A token: nothing that anybody could miss.
                     landing.clear(taken)
@@ -375,8 +389,11 @@ class Moving:
             in_lane = 0
         return self.txn.count(handle.id)[0] + in_lane
 
-    def store(self, handle: QueueHandle, slot: int) -> None:
-        """Put the lane record in ``slot`` into the hay (nothing to put for a token, or what was settled)."""
+    def store(self, handle: QueueHandle, slot: int, flags: int = 0) -> None:
+        """Put the lane record in ``slot`` into the hay (nothing to put for a token, or what was settled).
+
+        ``flags``: REDELIVERED of one that others may have overtaken.
+        """
         holdings = self.holdings
         session = holdings.session
         landed = holdings.landing.landed(slot)
@@ -384,12 +401,16 @@ class Moving:
         self.move(slot)
         if not landed.kind:
             holdings.note_apart([(slot, landed.record)])
-        if not record or handle.queue.deleted:
-            return
+        if record and not handle.queue.deleted:
+            self.put(handle, record, flags)
+
+    def put(self, handle: QueueHandle, record: bytes, flags: int = 0) -> None:
+        """Put ``record``, which is whole, into the hay; aside if it is none."""
+        session = self.holdings.session
         if not record.startswith(session.nonce) or len(record) < message.HEADER_SIZE:
             session.set_aside(handle.queue.name, record)
             return
-        flags, expires = holdings.flags_of(handle, record), expires_of(handle, record)
+        flags, expires = flags | self.holdings.flags_of(handle, record), expires_of(handle, record)
         self.txn.put(handle.id, message.order_of(record), record, flags=flags, expires=expires)
         if expires:
             session.due.note_arrival(self.txn, handle, expires)

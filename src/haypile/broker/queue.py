@@ -34,6 +34,8 @@ EXPIRING, UNUSED_UNTIL = 4, 5
 NO_LOOK = 1
 #: There may be tokens in the lane. (6: ``belled.SLEEPERS``.)
 TOKENS = 7
+#: What stands in CLOSED: the gate is open; the hay has messages; it has such, or is about to, as were in the lane.
+OPEN, SHUT, DRAINED = 0, 1, 2
 TOKEN = b""
 #: What stands for the gate page once a session is over.
 NOTHING = memoryview(bytes(8)).cast("Q")
@@ -142,12 +144,13 @@ class QueueHandle(Elsewhere):
 
     def close_gate(self) -> None:
         """Send publishers to the hay. Under the write lock, before the commit."""
-        self.words[self.base] = 1
+        if not self.words[self.base]:
+            self.words[self.base] = SHUT
 
     def open_gate(self) -> None:
         """Let publishers use the lane. Under the write lock, after the commit, hay empty."""
         if self.queue.lane is not None:
-            self.words[self.base] = 0
+            self.words[self.base] = OPEN
 
     def has_consumers(self) -> bool:
         """Whether any session consumes from the queue."""

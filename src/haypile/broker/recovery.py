@@ -187,7 +187,7 @@ def leave(session: Session) -> None:
         for slot in session.holdings.strays():
             queue = session.vhost.topology.by_id.get(session.holdings.landing.owner(slot))
             if queue is not None:
-                moving.store(session.handle_for(queue), slot)
+                moving.store(session.handle_for(queue), slot, REDELIVERED)
                 arrivals.touch(session.handle_for(queue))
         put_back(session, moving, arrivals, unacked, True)
         left = [session.handle_for(queue) for queue in rows.remove_session(context, session.id)]

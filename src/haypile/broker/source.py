@@ -21,7 +21,7 @@ from haypile.broker.backlog import BATCH
 from haypile.broker.declare.consumers import mark_blocked
 from haypile.broker.holdings import RESERVE
 from haypile.broker.message import FLAGS_AT, HEADER_SIZE, PERSISTENTS
-from haypile.broker.queue import QueueHandle
+from haypile.broker.queue import SHUT, QueueHandle
 from haypile.broker.ranking import Ranking
 from haypile.broker.stride import Stride
 from haypile.broker.taken import Fresh, Landed, Taken
@@ -226,6 +226,12 @@ class Source:
         except LaneGone:
             # What came before is in hand.
             handle.generation = -1
+        if handle.words[handle.base] > SHUT and (fresh or got):
+            # Somebody drains the lane who came after our look at the gate.
+            self.idle = False
+            told = backlog.join(self, fresh, got)
+            if told:
+                return told
         if got and self.journals:
             self.keeps = any(record[FLAGS_AT:HEADER_SIZE] in PERSISTENTS for _, record in got)
             if self.keeps:

@@ -25,7 +25,7 @@ from haypile.broker.channel import Channel, Unacked
 from haypile.broker.message import APART, HEADER, HEADER_SIZE, encode_prefix
 from haypile.broker.ports import VhostTarget
 from haypile.broker.pressure import Congested
-from haypile.broker.queue import QueueHandle
+from haypile.broker.queue import SHUT, QueueHandle
 from haypile.broker.settle import ack
 from haypile.broker.taken import Fresh, Landed, Taken
 from haypile.hay.gates import GENERATION, VERSION
@@ -213,6 +213,8 @@ class Port:
             return None
         if not record:
             # A token: the gate was closed, and ``take`` looks what for.
+            return None
+        if words[base] > SHUT and self.source is not None and not backlog.join_one(self.source, record):
             return None
         fields = HEADER.unpack_from(record) if len(record) >= HEADER_SIZE else (None,)
         if fields[0] != self.nonce or fields[7] & APART:
