@@ -1,4 +1,4 @@
-"""The short way of a message to a single queue, and of an ack.
+"""The short way of a message to its queues, and of an ack.
 
 Owns: what may be left out when the same exchange and routing key are published to again and again.
 Must not know: pika's calls, replies: where there may be one, the long way (``handlers.publish``) is taken.
@@ -22,6 +22,7 @@ from haypile.broker.foreign import ForeignHandle
 from haypile.broker.handlers import reply_to
 from haypile.broker.handlers.publish import confirm
 from haypile.broker.message import AGING, HEADER, PERSISTENT
+from haypile.broker.pressure import Rest
 from haypile.broker.properties import check
 from haypile.broker.queue import QueueHandle
 from haypile.broker.settle import ACK_BATCH
@@ -92,8 +93,10 @@ def find(session: Session, number: int, exchange: str, routing_key: str) -> Way 
         handles, prefix, kept = publisher.route(exchange, routing_key, None)
     except AMQPError:
         return None
-    if len(handles) != 1 or kept is not None or (exchange, routing_key) not in publisher.routes:
+    if not handles or kept is not None or (exchange, routing_key) not in publisher.routes:
         return None
+    if len(handles) > 1:
+        return _among(session, channel, handles, prefix)
     handle = handles[0]
     if handle.words[VERSION] != topology.version or (handle.closed and handle.foreign):
         return None
@@ -161,6 +164,58 @@ def _inside(session: Session, channel: Channel, handle: QueueHandle, prefix: byt
         handle.published = published = handle.published + 1
         handle.counts[PUBLISHED] = published
         keep(None, 0, handles, record, now, priority, expiration)
+        return True
+
+    return way
+
+
+def _among(session: Session, channel: Channel, handles: tuple[QueueHandle, ...], prefix: bytes) -> Way | None:
+    """Into several of our queues: their lanes, and the rest by the store, all of it together."""
+    publisher, pressure, sliced = session.publisher, session.pressure, session.sliced
+    first, topology = handles[0], publisher.topology
+    if channel.mode is not _PLAIN or first.words[VERSION] != topology.version or any(one.foreign for one in handles):
+        return None
+    version, clock, patience, hay = topology.version, publisher.clock, publisher.patience, session.vhost.hay
+    send, store, batch, keep = publisher.send, publisher.store, session.batch.items, session.batch.keep
+    pack, nonce, sender, length = HEADER.pack, session.nonce, session.id, len(prefix)
+    # Where rules change, so does the version, and another way is found.
+    ages = AGING if any(one.ages for one in handles) else 0
+    journaled = publisher.journals if any(one.durable for one in handles) else 0
+
+    def way(body: bytes, properties: BasicProperties | None) -> bool | None:
+        asked = _NONE if properties is None else plain(properties)
+        if asked is None:
+            return None
+        encoded, priority, flags, expiration = asked
+        if (
+            first.words[VERSION] != version  # not kept: nobody must hold the page of a session that is over
+            or pressure.waiting
+            or channel.mode is not _PLAIN
+            or channel.closing
+            or session.closing
+        ):
+            return False
+        if batch or expiration or flags & journaled or len(body) > LARGE:
+            return None
+        now = clock()
+        if now <= publisher.last:
+            now = publisher.last + 1
+        publisher.last = now
+        header = pack(nonce, now, sender, len(body), len(encoded), length, priority, flags | ages)
+        record = b"".join((header, prefix, encoded, body))
+        try:
+            rest = send(handles, record, patience)
+            if not rest:
+                return True
+            if sliced and not pressure.waiting and publisher.has_room(record):
+                keep(None, 0, tuple(rest), record, now, priority, None)
+            else:
+                # Behind what was sent into lanes that were retired meanwhile (``Homing``).
+                again = functools.partial(store, rest, record, now, priority, None)
+                session.handle(channel.number, Rest(again, None), None, b"")
+        except BaseException:
+            hay.let_go()
+            raise
         return True
 
     return way
