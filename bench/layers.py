@@ -39,6 +39,8 @@ from haypile.lanes.posix import PosixLane, PosixLanes
 BURST = 8
 #: Operations in a burst that goes to the store.
 PILE = 64
+#: Messages of a backlog: its publisher puts some hundreds into the store at a time.
+HEAP = 2048
 
 Work = Callable[[], object]
 
@@ -285,7 +287,10 @@ class Pair:
         def purge() -> None:
             self.into.queue_purge("pile")
 
-        yield Layer("publish: to the hay", times(PILE, publish, "", "pile", body), PILE, purge)
+        yield Layer("publish: a backlog", times(HEAP, publish, "", "pile", body), HEAP, purge)
+        # Nothing that may be laid first (``broker.swaths``).
+        expires = haypile.BasicProperties(expiration="600000")
+        yield Layer("publish: to the hay", times(PILE, publish, "", "pile", body, expires), PILE, purge)
         purge()
         yield Layer("deliver: from the hay", self.take, PILE, self.fill("auto", PILE))
         yield Layer("deliver: from the hay, acked", self.take, PILE, self.fill("manual", PILE))

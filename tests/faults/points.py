@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import haypile.fronts.blocking  # noqa: F401 - everything that is wrapped is loaded now
-from haypile.broker import aging, backlog, consuming, lanekeeping, queue, recovery, settle, source
+from haypile.broker import aging, backlog, consuming, lanekeeping, queue, recovery, settle, source, swaths
 from haypile.broker.batch import Batch
 from haypile.broker.due import Due
 from haypile.broker.holdings import Holdings, Moving
 from haypile.broker.publisher import Publisher
 from haypile.broker.session import Session
-from haypile.hay import journal
+from haypile.broker.swaths import Swaths
+from haypile.hay import journal, swath
 from haypile.hay import sessions as hay_sessions
 from haypile.hay.announced import Announced
 from haypile.hay.journal import Journal
@@ -63,6 +64,9 @@ STEPS: dict[str, tuple[Any, str]] = {
     "recover": (recovery, "recover"),
     "expire": (Due, "settle"),
     "look into lane": (aging, "look"),
+    "gather": (Swaths, "gather"),
+    "bring home": (Swaths, "bring_home"),
+    "inherit": (Swaths, "inherit"),
     "open": (SessionFile, "create"),
     "make store": (Hay, "_build"),
     "close": (recovery, "leave"),
@@ -82,6 +86,11 @@ EFFECTS: list[tuple[Any, str]] = [
     (landing.Landing, "mark"),
     (landing.Landing, "clear"),
     *[(slab.Slab, name) for name in ("put", "claim", "release", "give_back", "reclaim", "leave")],
+    (swath.Swath, "lay"),
+    (swath.Swath, "start_anew"),
+    (swath, "lying"),
+    (Swaths, "_take_over"),
+    (swaths, "shut"),
     (Announced, "announce"),
     (Announced, "deny"),
     (hay_sessions, "ring"),

@@ -19,9 +19,11 @@ from typing import Any, NamedTuple
 
 import haypile
 from haypile import BasicProperties, URLParameters
-from haypile.broker import holdings
+from haypile.broker import holdings, swaths
 from haypile.broker.holdings import Moving
 from haypile.broker.source import Source
+from haypile.hay import swath
+from haypile.hay.swath import Swath
 from haypile.lanes import limits
 from haypile.lanes.posix import PosixLane, PosixLanes
 from haypile.lanes.sysv import SysVLane, SysVLanes
@@ -424,6 +426,56 @@ def get(stage: Stage) -> None:
     program.close()
 
 
+def lay(stage: Stage) -> None:
+    """A backlog of several queues; others look at it, and a consumer comes while a message is laid."""
+    swaths.BACKLOG, swath.ROOM = 2, 400
+    program, other = Program(stage, "v1"), Program(stage, "v2")
+    for queue in ("plain", "other", "plain", "other", "plain", "other"):
+        program.send(queue)
+    for _ in range(4):
+        program.send("lasting", lasting=True)
+    program.connection._impl.wire.session.publisher.enroute.due = 0
+    program.send("lasting", lasting=True)
+    program.send("fan")
+    method, _, body = other.channel.basic_get("plain")
+    other.note("plain", method, body)
+    # It is full now and then.
+    for _ in range(6):
+        program.send("plain")
+    other.channel.queue_declare("plain", passive=True)
+    real = Swath.lay
+
+    def joined(self: Swath, queue: int, record: bytes) -> bool:
+        Swath.lay = real  # type: ignore[method-assign]
+        other.consume("plain")
+        done = self.lay(queue, record)
+        other.consume("other")
+        return done
+
+    Swath.lay = joined  # type: ignore[method-assign]
+    for _ in range(3):
+        program.send("plain")
+    program.send("other")
+    other.wait_for(17)
+    assert len(other.got) == 17
+    other.ack(len(other.got), multiple=True)
+    program.close()
+    other.close()
+
+
+def look_at_what_is_laid(stage: Stage) -> None:
+    """By a get, a count, a consumer and a purge."""
+    program = Program(stage, "v1")
+    method, _, body = program.channel.basic_get("plain")
+    program.note("plain", method, body)
+    program.ack(1)
+    program.channel.queue_declare("other", passive=True)
+    program.consume("plain")
+    program.wait_for(2)
+    program.ack(1)
+    program.close()
+
+
 def expire(stage: Stage) -> None:
     """Messages die, and become dead letters."""
     program = Program(stage, "v1")
@@ -486,6 +538,8 @@ def leave_a_mess(stage: Stage) -> None:
         program.channel.basic_publish("", "mine", b"mine")
         program.send("plain")
         program.send("lasting", lasting=True)
+        for queue in ["other"] * (swaths.BACKLOG + 2) + ["lasting"] * (swaths.BACKLOG + 2):
+            program.send(queue)
     finally:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -525,6 +579,15 @@ def busy(stage: Stage) -> None:
     stage.companions.append(program)
 
 
+def laid(stage: Stage) -> None:
+    """Somebody has laid messages for queues that nobody consumes."""
+    program = Program(stage, "s")
+    program.declare()
+    for queue in ["plain"] * (swaths.BACKLOG + 3) + ["other"] * (swaths.BACKLOG + 3):
+        program.send(queue)
+    stage.companions.append(program)
+
+
 class Scenario(NamedTuple):
     """One program and its stage."""
 
@@ -549,6 +612,8 @@ SCENARIOS = {
     "consume what overtook": Scenario(declared, consume_what_overtook),
     "consume what expires": Scenario(declared, consume_aging, holdings.RESERVE + 3),
     "get": Scenario(busy, get, holdings.RESERVE + 4),
+    "lay": Scenario(declared, lay),
+    "look at what is laid": Scenario(laid, look_at_what_is_laid),
     "expire": Scenario(declared, expire),
     "delete": Scenario(consumed, delete),
     "recover": Scenario(leave_a_mess, recover),

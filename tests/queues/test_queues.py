@@ -276,6 +276,26 @@ def test_killed_getters_and_putters(make: Make) -> None:
     assert made.qsize() == 0
 
 
+def test_a_backlog_of_a_killed_putter(make: Make) -> None:
+    """What nobody waits for is put into the store many at a time; but it is there at once, and for good."""
+    made = make()
+
+    def put() -> None:
+        for item in range(100):
+            made.put(item)
+        assert made.qsize() == 100
+        for item in range(100, 150):
+            made.put(item)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = FORK.Process(target=put)  # type: ignore[attr-defined]
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert made.qsize() == 150
+    assert [made.get(timeout=10) for _ in range(150)] == list(range(150))
+
+
 def test_join_waits_for_all_and_survives_a_kill(make: Make) -> None:
     made = make(queues.JoinableQueue)
 

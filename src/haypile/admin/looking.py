@@ -115,7 +115,8 @@ class Look:
         """What is to be said of ``queue``."""
         with self.vhost.hay.read() as reading:
             stored, size = reading.count(queue.id)
-        handle = self.session.handle_for(queue)
+            handle = self.session.handle_for(queue)
+            stored += self.session.swaths.lying(reading, handle)
         depth = handle.outside() if handle.foreign else Source(self.session, handle).depth()
         ready = stored + depth
         policy = self.topology.policies.of_queue(queue.name, queue.args.type)

@@ -51,6 +51,7 @@ def start(
             arguments=arguments,
         )
         handle = session.handle_for(queue)
+        session.swaths.gather(moving.txn, handle, end=True)
         if queue.lane is None and handle.lanes:
             make_lane(moving, context, handle)
         elif handle.changing:

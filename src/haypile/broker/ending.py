@@ -116,6 +116,7 @@ def release(session: Session) -> None:
     finally:
         session.holdings.close()
         session.bodies.close()
+        session.swaths.close()
         session.counters.close()
         session.file.close(gone=session.gone)
         session.vhost.remove_lanes()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from haypile.broker import aside, deadletter, message
 from haypile.broker.message import FLAGS_AT, HEADER, HEADER_SIZE, ORDER, PERSISTENT
-from haypile.broker.queue import MS
+from haypile.broker.queue import DRAINED, MS
 from haypile.hay.counters import DEAD_LETTERED, EXPIRED, MOST
 from haypile.hay.layout import JOURNALED
 
@@ -68,6 +68,9 @@ class Arrivals:
             self.txn.put(handle.id, order, record, flags=flags, awaited=self.awaited)
             return True
         rules = handle.rules
+        if handle.words[handle.base] > DRAINED:
+            # What was published before it stands before it.
+            self.session.swaths.gather(self.txn, handle)
         weight = body_size(record)
         if rules.overflow != "drop-head" and self.overflows(handle, 1, weight):
             if rules.overflow == "reject-publish-dlx":

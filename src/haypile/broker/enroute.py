@@ -57,7 +57,11 @@ class EnRoute:
         self.last = None
         for handle, before in list(self.sent_before.items()):
             depth = depth_of(handle)
-            if not depth:
+            if handle.swath is not None and handle.swath.holds:
+                # Nobody consumes: a backlog, of which what is laid is the last.
+                if self.bring_home(handle):
+                    del self.sent_before[handle]
+            elif not depth:
                 del self.sent_before[handle]
             elif depth <= handle.published - before:
                 # A queue: what was in it at the last look is out of it.

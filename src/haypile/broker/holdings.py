@@ -350,6 +350,7 @@ class Moving:
         stranded = holdings.stranded.pop(handle.id, None)
         lane = lane or handle.current_lane()
         handle.close_gate()
+        holdings.session.swaths.gather(self.txn, handle)
         handle.words[handle.base + TOKENS] = 0
         if stranded:
             # Somebody may have been given what came after them, if there was a commit in between.

@@ -37,6 +37,9 @@ class Homing:
         session = self.session
         lane = handle.lane
         if lane is None:
+            if handle.swath is not None:
+                self.empty(handle, None)
+                session.wake(handle)
             return
         try:
             with hasty(session.vhost.hay) if session.sliced else nullcontext():
@@ -60,7 +63,7 @@ class Homing:
             lane.close()
             self.session.wake(handle)
 
-    def empty(self, handle: QueueHandle, lane: Lane) -> None:
+    def empty(self, handle: QueueHandle, lane: Lane | None) -> None:
         """In a transaction, or several where there is more in the lane than slots. Raises ``Busy``: go on later."""
         holdings = self.session.holdings
         whole = False

@@ -26,6 +26,7 @@ from haypile.hay.counters import PUBLISHED
 from haypile.hay.errors import Busy, OutOfRoom
 from haypile.hay.gates import DISK_ALARM, VERSION
 from haypile.hay.haste import PAUSE
+from haypile.hay.swath import LONGEST
 
 if TYPE_CHECKING:
     from haypile.broker.queue import QueueHandle
@@ -292,9 +293,12 @@ class Publisher:
             txn.patient = True
             self.topology.sync(txn)
             arrivals = Arrivals(session, txn, journals=self.journals, awaited=session.journaling.awaits)
+            session.swaths.bring_home(txn)
             live = [handle for handle in handles if not handle.queue.deleted]
             if len(live) == 1:
                 accepted = arrivals.put(live[0], record, now, priority, expiration)
+                if expiration is None and len(record) <= LONGEST and not arrivals.journaled:
+                    session.swaths.begin(txn, live[0])
             else:
                 accepted = arrivals.put_all(live, record, now, priority, expiration)
             noted, released = txn.noted, txn.released

@@ -19,6 +19,7 @@ from haypile.broker.bodies import goes_apart
 from haypile.broker.elsewhere import Elsewhere
 from haypile.hay.counters import uncounted
 from haypile.hay.gates import CLOSED, CONSUMERS, GENERATION, HEADER_WORDS, SLOT_WORDS, UNKNOWN
+from haypile.hay.swath import LONGEST
 from haypile.lanes.errors import LaneGone
 from haypile.lanes.lane import Lane
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from haypile.broker.bodies import Bodies
     from haypile.broker.entities import Queue
     from haypile.broker.vhost import Vhost
+    from haypile.hay.swath import Swath
     from haypile.hay.txn import WriteTxn
 
 #: Words of the queue's slot that the broker uses, beside those of ``gates``. EXPIRING: when the first look at its head
@@ -36,6 +38,8 @@ NO_LOOK = 1
 TOKENS = 7
 #: What stands in CLOSED: the gate is open; the hay has messages; it has such, or is about to, as were in the lane.
 OPEN, SHUT, DRAINED = 0, 1, 2
+#: Or which session may lay messages for the queue, and whether that has an end just now (``swaths``).
+LAYING, GATHERING = 3, 4
 TOKEN = b""
 #: What stands for the gate page once a session is over.
 NOTHING = memoryview(bytes(8)).cast("Q")
@@ -69,11 +73,14 @@ class QueueHandle(Elsewhere):
         "in_vain",
         "lane",
         "lanes",
+        "laying",
         "own_consumers",
         "plain",
         "published",
         "queue",
         "rules",
+        "stored",
+        "swath",
         "unwatch",
         "vhost",
         "waited",
@@ -97,6 +104,11 @@ class QueueHandle(Elsewhere):
         self.unwatch: Callable[[], None] | None = None
         #: Consumers of this very session: waiting for them would be waiting for ourselves.
         self.own_consumers = 0
+        #: What the gate says while our session may lay messages for the queue, where; 0: it may not (``swaths``).
+        self.laying = 0
+        self.swath: Swath | None = None
+        #: Messages put into the store, one by one, while nobody consumed.
+        self.stored = 0
         #: Messages published when a gate was waited for the last time.
         self.waited = -WORTH
         self.in_vain = 0
@@ -126,6 +138,8 @@ class QueueHandle(Elsewhere):
         self.plain = in_turn and ttl is None
         #: Messages may go through a lane of ours.
         self.lanes = in_turn and (ttl is None or ttl >= LEAST_TTL)
+        if not self.plain:
+            self.laying = 0
         #: How long messages in the lane may live, ns (``aging``); 0: for ever.
         self.ages = ttl * MS if ttl is not None and self.lanes else 0
 
@@ -170,6 +184,7 @@ class QueueHandle(Elsewhere):
         self.close_lane()
         self.bodies = None
         self.words = NOTHING
+        self.laying, self.swath = 0, None
         self.counts = UNCOUNTED
 
     def begin_change(self) -> None:
@@ -251,6 +266,8 @@ class QueueHandle(Elsewhere):
         """
         words, base = self.words, self.base
         if words[base]:
+            if words[base] == self.laying:
+                return lay(self, record)
             if words[base + GENERATION] != self.generation:
                 # A consumer may have made a lane. And one that was removed takes room until everybody has closed it.
                 self.current_lane()
@@ -319,6 +336,17 @@ class QueueHandle(Elsewhere):
         except LaneGone:
             return False
         return True
+
+
+def lay(handle: QueueHandle, record: bytes) -> bool:
+    """Keep ``record`` where whoever looks at the queue finds it (``swaths``); False when it must go to the hay."""
+    swath = handle.swath
+    if swath is None or len(record) > LONGEST or not swath.lay(handle.id, record):
+        return False
+    if handle.words[handle.base] != handle.laying:
+        # Somebody may have looked before that. As if the lane were retired: the caller brings it home.
+        handle.generation = -1
+    return True
 
 
 def depth_of(handle: QueueHandle) -> int:

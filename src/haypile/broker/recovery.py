@@ -78,6 +78,7 @@ def recover(session: Session, dead: int) -> bool:
                 left = rows.remove_session(context, dead)
                 for queue in left:
                     settle_lane(moving, context, session.handle_for(queue))
+                session.swaths.inherit(moving.txn, dead)
                 fold(moving.txn, read_dead(grave.counts_path()), session.vhost.topology.by_id)
                 moving.txn.delete_session(dead)
                 moving.txn.on_commit.append(functools.partial(leave_behind, session.vhost.hay.peers, dead))
@@ -181,6 +182,7 @@ def leave(session: Session) -> None:
         context = session.context(moving)
         moving.write_acks()
         arrivals = Arrivals(session, moving.txn)
+        session.swaths.leave(moving.txn)
         for handle in passing:
             moving.drain(handle)
             arrivals.touch(handle)

@@ -41,6 +41,7 @@ from haypile.broker.queue import QueueHandle
 from haypile.broker.shrinking import fail
 from haypile.broker.source import Source
 from haypile.broker.stretches import alone, deliver_some, peek
+from haypile.broker.swaths import Swaths
 from haypile.broker.timer import Timer
 from haypile.broker.vhost import Vhost
 from haypile.hay import room
@@ -86,6 +87,7 @@ class Session(IdleSession):
         self.publisher = Publisher(self, self.patience)
         self.batch = Batch(self)
         self.homing = Homing(self)
+        self.swaths = Swaths(self)
         self.counters = Counters(self.file.counts_path())
         self.due = Due(self)
         self.pressure = Pressure(self)

@@ -1,7 +1,7 @@
 """Who is connected, who died, and how to call them.
 
-Owns: the files of a session (``sessions/ID.lock``, ``.bell``, ``.landing``, ``.counts``, ``.bodies.SIZE``) and the
-locks on them.
+Owns: the files of a session (``sessions/ID.lock``, ``.bell``, ``.landing``, ``.counts``, ``.swath``, ``.bodies.SIZE``)
+and the locks on them.
 Must not know: what a session holds and how it is given back (the broker).
 
 A living session holds a ``lockf`` lock on its own file, which its process opens once; who finds a
@@ -45,7 +45,7 @@ _UNLOCKED = struct.pack("@h", fcntl.F_UNLCK)
 #: In the names of files with bodies.
 BODIES = ".bodies."
 #: The last is a landing whose maker was killed.
-_SUFFIXES = (".lock", ".bell", ".landing", ".landing.new", ".counts")
+_SUFFIXES = (".lock", ".bell", ".landing", ".landing.new", ".counts", ".swath")
 
 
 class Peers:

@@ -70,7 +70,7 @@ def unfinished(port: Port) -> int:
     if os.getpid() != port.pid:
         raise ValueError("this port is the parent's")
     with port.session.vhost.hay.read() as reading:
-        count = reading.count(port.queue.id)[0]
+        count = reading.count(port.queue.id)[0] + port.session.swaths.lying(reading, port.handle)
         for session in reading.session_ids():
             count += sum(entry.queue == port.queue.id for _, entry in reading.taken(session))
     return count
