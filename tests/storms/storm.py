@@ -42,6 +42,8 @@ CAST: tuple[tuple[Callable[[Storm, int], None], int], ...] = (
     (workers.streamer, 1),
     (workers.consumer, 3),
     (workers.guardian, 2),
+    (workers.heaper, 2),
+    (workers.visitor, 2),
     (workers.getter, 1),
     (workers.passer, 1),
 )
@@ -175,8 +177,9 @@ class Director:
         self.mood.set(SETTLE)
         self.reap()
         # Whoever consumed may have been killed: somebody must be there for each queue, alive or new.
-        if workers.guardian not in self.alive.values():
-            self.start(workers.guardian)
+        for kind in (workers.guardian, workers.visitor):
+            if kind not in self.alive.values():
+                self.start(kind)
         begin = time.monotonic()
         while True:
             account = Account.read(self.ledger)
@@ -210,7 +213,7 @@ class Director:
         connection = workers.connect(Storm(self.url, self.ledger, self.mood))
         channel = connection.channel()
         found = []
-        for name in workers.QUEUES:
+        for name in (*workers.QUEUES, *workers.HEAPS):
             method = channel.queue_declare(name, passive=True).method
             found.append(f"{name}: {method.message_count} ready, {method.consumer_count} consumers")
         connection.close()
@@ -268,7 +271,7 @@ class Director:
             return
         connection = workers.connect(Storm(self.url, self.ledger, self.mood))
         channel = connection.channel()
-        for name in (*workers.QUEUES, *(f"churn{i}" for i in range(3))):
+        for name in (*workers.QUEUES, *workers.HEAPS, *(f"churn{i}" for i in range(3))):
             channel.queue_delete(name)
         channel.exchange_delete("fan")
         connection.close()

@@ -38,6 +38,8 @@ QUEUES: dict[str, tuple[dict[str, Any], bool]] = {
     "prio": ({"x-max-priority": 5}, False),
     "dead": ({}, False),
 }
+#: The same, of which the guardians do not consume: now and then nobody does, and backlogs come to be.
+HEAPS: dict[str, tuple[dict[str, Any], bool]] = {"plain5": ({}, False), "plain6": ({}, True)}
 #: Reached through a fanout exchange.
 FANNED = ("plain2", "plain3", "prio")
 SIZES = (0, 0, 10, 100, 1000, 3000, 7000, 9000, 20_000, 60_000, 200_000, 900_000)
@@ -75,7 +77,7 @@ class Storm:
 def declare(channel: Any) -> None:
     """The queues and exchanges of the storm."""
     channel.exchange_declare("fan", "fanout")
-    for name, (arguments, durable) in QUEUES.items():
+    for name, (arguments, durable) in (QUEUES | HEAPS).items():
         channel.queue_declare(name, durable=durable, arguments=arguments)
     for name in FANNED:
         channel.queue_bind(name, "fan")
@@ -275,6 +277,65 @@ def consumer(storm: Storm, number: int) -> None:
 def guardian(storm: Storm, number: int) -> None:
     """Consume from every queue."""
     Consumer(storm, number, list(QUEUES)).run()
+
+
+def heaper(storm: Storm, number: int) -> None:
+    """Publish to queues that mostly nobody consumes, many at a time."""
+    pen = Pen(storm.ledger, f"h{number}")
+    draw = random.Random(number)
+    connection = connect(storm)
+    channel = connection.channel()
+    count = 0
+    while storm.mood.now != STOP:
+        if storm.mood.now == SETTLE:
+            connection.process_data_events(0.02)
+            continue
+        queue = draw.choice(list(HEAPS))
+        for _ in range(draw.choice((1, 10, 40, 200))):
+            count += 1
+            message = f"{number}.{count}"
+            properties = BasicProperties(
+                headers={"origin": queue} if draw.random() < 0.1 else None,
+                delivery_mode=2 if draw.random() < 0.3 else 1,
+            )
+            pen.write("S", message)
+            body = f"{message} {queue} ".encode() + b"x" * draw.choice(SIZES[:8])
+            channel.basic_publish("", queue, body, properties)
+            pen.write("C", message, queue)
+        # All of it is to be worked off once it is calm.
+        connection.process_data_events(draw.random() * 0.04)
+    connection.close()
+
+
+def visitor(storm: Storm, number: int) -> None:
+    """Look at what has been heaped up, get some of it, consume for a moment; and all of it once it is calm."""
+    draw = random.Random(number)
+    one = Consumer(storm, number, [])
+    one.connection = connection = connect(storm)
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=draw.choice(PREFETCH[1:]))
+    one.every, one.pause = 1, 0.0
+    while storm.mood.now == RAGE:
+        queue = draw.choice(list(HEAPS))
+        chance = draw.random()
+        if chance < 0.3:
+            channel.queue_declare(queue, passive=True)
+        elif chance < 0.6:
+            for _ in range(draw.randrange(30)):
+                method, properties, body = channel.basic_get(queue)
+                if method is None:
+                    break
+                one.receiver(queue)(channel, method, properties, body)
+        else:
+            tag = channel.basic_consume(queue, one.receiver(queue))
+            connection.process_data_events(draw.random() * 0.03)
+            channel.basic_cancel(tag)
+        connection.process_data_events(draw.random() * 0.03)
+    for queue in HEAPS:
+        channel.basic_consume(queue, one.receiver(queue))
+    while storm.mood.now != STOP:
+        connection.process_data_events(0.02)
+    connection.close()
 
 
 def getter(storm: Storm, number: int) -> None:
