@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 #: What is published, in order: queue and number.
-MESSAGES = (("b", 1), ("b", 2), ("a", 3), ("b", 4), ("a", 5))
+MESSAGES = (("b", 1), ("a", 2), ("b", 3), ("b", 4))
 LAYING, GATHERING, SHUT, OPEN = "laying", "gathering", "shut", "open"
 Message = tuple[str, int]
 
