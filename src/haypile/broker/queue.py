@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from haypile.broker.allowance import Allowance
 from haypile.broker.bodies import goes_apart
 from haypile.broker.elsewhere import Elsewhere
 from haypile.hay.counters import uncounted
@@ -61,6 +62,7 @@ class QueueHandle(Elsewhere):
 
     __slots__ = (
         "ages",
+        "allowance",
         "base",
         "bodies",
         "counts",
@@ -112,6 +114,7 @@ class QueueHandle(Elsewhere):
         #: Messages published when a gate was waited for the last time.
         self.waited = -WORTH
         self.in_vain = 0
+        self.allowance = Allowance()
         #: An auto-delete queue that is emptied piece by piece goes with our consumer, whoever comes meanwhile.
         self.doomed = False
         #: The queue outlives a reboot, and with it its persistent messages.
@@ -297,10 +300,14 @@ class QueueHandle(Elsewhere):
         if self.in_vain:
             self.in_vain -= 1
             return False
-        if lane.send_wait(record, patience, consumers):
-            return True
-        self.in_vain = IN_VAIN
-        return False
+        left = min(patience, self.allowance.left(self.published))
+        clock = self.vhost.clock.monotonic
+        begin = clock()
+        sent = left > 0 and lane.send_wait(record, left, consumers)
+        self.allowance.spend(clock() - begin)
+        if not sent:
+            self.in_vain = IN_VAIN
+        return sent
 
     def may_sleep(self, lane: Lane) -> bool:
         """A consumer found ``lane`` empty: whether whatever comes from now on wakes it.
