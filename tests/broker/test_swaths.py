@@ -132,6 +132,36 @@ def test_whoever_gets(desk: Desk, other: Desk) -> None:
     assert got(other) == [b"a", b"b"], "of an empty queue, too"
 
 
+def test_whoever_polls(desk: Desk, other: Desk) -> None:
+    """An empty queue takes no transaction."""
+    backlog(desk)
+    got(other)
+    before = transactions(desk)
+    for _ in range(5):
+        assert got(other) == got(desk) == []
+    assert lays(desk) and transactions(desk) == before
+    publish(desk, b"a")
+    assert got(other) == [b"a"]
+
+
+def test_gathered_while_somebody_polls(desk: Desk, other: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at what is laid and the look into the store, and before the first of them."""
+    backlog(desk)
+    got(desk)
+    lying = swath.lying
+    for before in (True, False):
+        publish(desk, b"a")
+
+        def gathered(*arguments: Any, before: bool = before) -> Any:
+            monkeypatch.undo()
+            found = None if before else lying(*arguments)
+            assert declared(desk) == 1
+            return found or lying(*arguments)
+
+        monkeypatch.setattr(swath, "lying", gathered)
+        assert got(other) == [b"a"]
+
+
 def test_whoever_counts(desk: Desk, other: Desk) -> None:
     assert declared(other) == 0
     assert len(backlog(desk)) == declared(other)
@@ -456,3 +486,4 @@ def test_a_file_that_is_none(desk: Desk, other: Desk, what: str) -> None:
             file.seek(16)
             file.write(b"\xff" * 8)
     assert declared(other) == len(bodies) - 5
+    assert declared(desk) == len(bodies) - 5 * (what != "nothing"), "a file that is gone is not gone for its maker"

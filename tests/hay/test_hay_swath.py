@@ -13,7 +13,7 @@ import pytest
 from haypile.hay import swath
 from haypile.hay.errors import OutOfRoom
 from haypile.hay.store import Hay
-from haypile.hay.swath import ROOM, Swath, forget, lying, note_gathered
+from haypile.hay.swath import ROOM, Swath, forget, lying, note_gathered, own_lying
 
 SESSION = 7
 #: Bytes of an entry beside its record.
@@ -155,6 +155,16 @@ def test_a_file_that_is_none(hay: Hay, path: Path, content: bytes | None) -> Non
     if content is not None:
         path.write_bytes(content)
     assert found(hay, path) == (0, [])
+
+
+def test_our_own_needs_no_file(hay: Hay, path: Path) -> None:
+    one = Swath(path, 0o600)
+    one.lay(1, b"a")
+    path.unlink()
+    assert found(hay, path) == (0, [])
+    with hay.write() as txn:
+        assert own_lying(one, txn, SESSION)[1] == [(1, b"a")]
+    one.close()
 
 
 def test_a_file_cut_short(hay: Hay, path: Path) -> None:

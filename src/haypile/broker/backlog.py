@@ -18,7 +18,6 @@ from haypile.broker.enqueue import Arrivals
 from haypile.broker.lanekeeping import refit
 from haypile.broker.message import HEADER_SIZE, order_of
 from haypile.broker.queue import DRAINED
-from haypile.broker.swaths import laid_by
 from haypile.broker.taken import REDELIVERED, Taken
 from haypile.hay.errors import Busy, OutOfRoom
 from haypile.hay.gates import CONSUMERS
@@ -191,7 +190,8 @@ def get(source: Source, no_ack: bool) -> tuple[Taken | None, int]:
     session, handle = source.session, source.handle
     session.due.used(handle)
     stored = session.vhost.hay.count_now
-    if not source.depth() and not stored(handle.id) and not laid_by(handle.words[handle.base]):
+    # In this order: what is gathered meanwhile is in the store by then.
+    if not source.depth() and not session.swaths.has(handle) and not stored(handle.id):
         return None, 0
     if handle.foreign and not stored(handle.id):
         return handle.get(no_ack), handle.outside()

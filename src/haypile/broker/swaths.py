@@ -18,8 +18,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from haypile.broker import message
@@ -140,19 +138,29 @@ class Swaths:
             return 0
         return sum(queue == handle.id for queue, _ in swath.lying(self._path(owner), reading, owner)[1])
 
+    def has(self, handle: QueueHandle) -> bool:
+        """Whether there may be a message of the queue that is laid and not in the store. Without the write lock."""
+        if not laid_by(handle.words[handle.base]):
+            return False
+        with self.session.vhost.hay.read() as reading:
+            return self.lying(reading, handle) > 0
+
     def _gather(self, txn: WriteTxn, owner: int) -> None:
         session, own = self.session, self.own if owner == self.session.id else None
         if own is not None and not own.holds:
             return
-        upto, laid = swath.lying(self._path(owner), txn, owner)
-        for number, run in groupby(laid, itemgetter(0)):
+        upto, laid = swath.own_lying(own, txn, owner) if own else swath.lying(self._path(owner), txn, owner)
+        runs: dict[int, list[bytes]] = {}
+        for number, record in laid:
+            runs.setdefault(number, []).append(record)
+        for number, run in runs.items():
             queue = session.vhost.topology.by_id.get(number)
             if queue is None or queue.deleted:
                 continue
             handle = session.handle_for(queue)
             journals = session.publisher.journals if handle.durable else 0
             rows = []
-            for _, record in run:
+            for record in run:
                 if record.startswith(session.nonce) and len(record) >= message.HEADER_SIZE:
                     flags = JOURNALED if record[FLAGS_AT] & journals else 0
                     rows.append((message.order_of(record), record, flags))

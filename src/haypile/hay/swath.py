@@ -22,10 +22,12 @@ Invariants:
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +109,10 @@ class Swath:
             words[_LAID] = laid + 8 + length
         return True
 
+    def read(self, size: int, at: int) -> bytes:
+        """As a file is read."""
+        return bytes(self._bytes[at : at + size])
+
     def start_anew(self, upto: int) -> None:
         """All up to ``upto`` is in the store. Under the write lock, after the commit."""
         self.gathered = upto
@@ -126,7 +132,7 @@ def lying(path: Path, reading: ReadTxn, session: int) -> tuple[int, list[Laid]]:
     Under the write lock; without it a part may be there twice or not at all. Raises ``OutOfRoom`` when no descriptor
     is left to look at it.
     """
-    gathered = int.from_bytes(reading.get_internal(_key(session)) or b"", "little")
+    gathered = _gathered(reading, session)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -134,16 +140,28 @@ def lying(path: Path, reading: ReadTxn, session: int) -> tuple[int, list[Laid]]:
     except OSError as error:
         raise OutOfRoom(f"cannot read {path}: {explain(error, path)}") from error
     try:
-        head = os.pread(fd, _HEAD_WORDS.size, 0)
-        if len(head) < _HEAD_WORDS.size:
-            return gathered, []
-        magic, start, laid = _HEAD_WORDS.unpack(head)
-        if magic != _MAGIC or not start <= gathered < laid <= start + ROOM:
-            return gathered, []
-        entries = os.pread(fd, laid - gathered, _HEAD + gathered - start)
+        return _found(functools.partial(os.pread, fd), gathered)
     finally:
         os.close(fd)
-    return laid, list(_apart(entries))
+
+
+def own_lying(own: Swath, reading: ReadTxn, session: int) -> tuple[int, list[Laid]]:
+    """The same of our own, without its file: somebody may have removed that."""
+    return _found(own.read, _gathered(reading, session))
+
+
+def _gathered(reading: ReadTxn, session: int) -> int:
+    return int.from_bytes(reading.get_internal(_key(session)) or b"", "little")
+
+
+def _found(read: Callable[[int, int], bytes], gathered: int) -> tuple[int, list[Laid]]:
+    head = read(_HEAD_WORDS.size, 0)
+    if len(head) < _HEAD_WORDS.size:
+        return gathered, []
+    magic, start, laid = _HEAD_WORDS.unpack(head)
+    if magic != _MAGIC or not start <= gathered < laid <= start + ROOM:
+        return gathered, []
+    return laid, _apart(read(laid - gathered, _HEAD + gathered - start))
 
 
 def _apart(entries: bytes) -> list[Laid]:
