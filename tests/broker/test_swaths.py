@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pika.spec import BasicProperties
 from haypile.admin.looking import Look
 from haypile.broker import message, rows
 from haypile.broker.policies import make_policy
+from haypile.broker.queue import GATHERING, LAYING
 from haypile.broker.recovery import recover_dead
 from haypile.broker.swaths import BACKLOG, IN_VAIN, Swaths, laid_by
 from haypile.hay import swath
@@ -487,3 +488,23 @@ def test_a_file_that_is_none(desk: Desk, other: Desk, what: str) -> None:
             file.write(b"\xff" * 8)
     assert declared(other) == len(bodies) - 5
     assert declared(desk) == len(bodies) - 5 * (what != "nothing"), "a file that is gone is not gone for its maker"
+
+
+@pytest.mark.parametrize("word", [LAYING, GATHERING, 7, 2**64 - 1, 2**35 | LAYING, 99 << 3 | LAYING], ids=hex)
+@pytest.mark.parametrize("look", [got, consume])
+def test_a_word_that_nobody_wrote(desk: Desk, other: Desk, look: Callable[[Desk], object], word: int) -> None:
+    """Whatever it names: nothing is lost, and whoever comes is served."""
+    bodies = backlog(desk)
+    at = handle(desk)
+    at.words[at.base] = word
+    publish(desk, b"last")
+    look(other)
+    assert other.box.bodies == [*bodies, b"last"]
+    publish(desk, b"then")
+    if look is got:
+        look(other)
+        assert other.box.bodies == [b"then"]
+    else:
+        other.flush()
+        other.session.pump()
+        assert other.box.bodies == [*bodies, b"last", b"then"]

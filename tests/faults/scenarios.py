@@ -456,8 +456,8 @@ def lay(stage: Stage) -> None:
     for _ in range(3):
         program.send("plain")
     program.send("other")
-    other.wait_for(17)
-    assert len(other.got) == 17
+    other.wait_for(18)
+    assert len(other.got) == 18
     other.ack(len(other.got), multiple=True)
     program.close()
     other.close()

@@ -42,6 +42,8 @@ BACKLOG, IN_VAIN = 16, 1000
 
 #: The low bits of a word that names a session.
 _STATE, _SHIFT = 7, 3
+#: Ids of sessions are u32 (``Writing.next_id``).
+_LAST = 0xFFFF_FFFF
 
 
 class Swaths:
@@ -186,7 +188,9 @@ class Swaths:
 
 def laid_by(word: int) -> int:
     """The session that a gate's word names; 0: none."""
-    return word >> _SHIFT if word & _STATE > DRAINED else 0
+    owner = word >> _SHIFT
+    # A word that nobody wrote may name any number.
+    return owner if word & _STATE > DRAINED and owner <= _LAST else 0
 
 
 def shut(words: memoryview, base: int, owner: int) -> None:
